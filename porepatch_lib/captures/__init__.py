@@ -1,0 +1,1 @@
+"""Captures: subjects, photographs, calibration and masks as one table of views per subject."""

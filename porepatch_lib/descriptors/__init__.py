@@ -1,0 +1,1 @@
+"""Descriptors: hand-made and learned, one contract."""

@@ -1,0 +1,1 @@
+"""Evaluation: pure functions of arrays, and the rules' entry points."""

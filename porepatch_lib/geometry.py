@@ -1,0 +1,123 @@
+"""Cameras and poses: projection and its inverse, pixel centre = integer, world to camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from porepatch_lib.errors import PorePatchError
+
+FloatArray = NDArray[np.float64]
+
+# COLMAP camera models understood here: number of focal lengths and of distortion parameters.
+_MODELS = {"SIMPLE_PINHOLE": (1, 0), "PINHOLE": (2, 0), "SIMPLE_RADIAL": (1, 1), "RADIAL": (1, 2), "OPENCV": (2, 4)}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics in COLMAP's parameter order, with the centre of the first pixel at (0, 0).
+
+    Raises:
+        PorePatchError: if the model is not supported or has another number of parameters.
+    """
+
+    model: str
+    width: int
+    height: int
+    params: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.model not in _MODELS:
+            raise PorePatchError(f"Camera model '{self.model}' is not supported; use one of {', '.join(_MODELS)}.")
+        focals, distortions = _MODELS[self.model]
+        if len(self.params) != focals + 2 + distortions:
+            raise PorePatchError(f"Camera model {self.model} takes {focals + 2 + distortions} parameters, got {self.params}.")
+
+    @property
+    def focal_px(self) -> tuple[float, float]:
+        """Focal lengths (fx, fy) in pixels."""
+        return (self.params[0], self.params[1] if _MODELS[self.model][0] == 2 else self.params[0])
+
+    @property
+    def principal_point_px(self) -> tuple[float, float]:
+        """Principal point (cx, cy) in pixels, pixel centre = integer."""
+        first = _MODELS[self.model][0]
+        return (self.params[first], self.params[first + 1])
+
+    @property
+    def distortion(self) -> tuple[float, float, float, float]:
+        """Distortion (k1, k2, p1, p2) of OpenCV's model, zeros where the model has none."""
+        first = _MODELS[self.model][0] + 2
+        k1, k2, p1, p2 = (*self.params[first:], 0.0, 0.0, 0.0, 0.0)[:4]
+        return (k1, k2, p1, p2)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """World to camera: x_camera = rotation (3x3) @ x_world + translation (3,)."""
+
+    rotation: FloatArray
+    translation: FloatArray
+
+    @property
+    def centre(self) -> FloatArray:
+        """Camera centre in world coordinates, (3,)."""
+        return -self.rotation.T @ self.translation
+
+    def to_camera(self, points: FloatArray) -> FloatArray:
+        """Take world points (N,3) to camera coordinates (N,3)."""
+        return points @ self.rotation.T + self.translation
+
+    def to_world(self, points: FloatArray) -> FloatArray:
+        """Take camera points (N,3) to world coordinates (N,3)."""
+        return (points - self.translation) @ self.rotation
+
+
+def distort(camera: Camera, normalised: FloatArray) -> FloatArray:
+    """Apply the camera's distortion to normalised image coordinates (N,2)."""
+    k1, k2, p1, p2 = camera.distortion
+    x, y = normalised[:, 0], normalised[:, 1]
+    r2 = x * x + y * y
+    radial = 1.0 + r2 * (k1 + k2 * r2)
+    return np.stack(
+        [
+            x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x),
+            y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y,
+        ],
+        axis=1,
+    )
+
+
+def undistort(camera: Camera, distorted: FloatArray, iterations: int = 20) -> FloatArray:
+    """Invert `distort` for normalised coordinates (N,2) by fixed-point iteration."""
+    if not any(camera.distortion):
+        return distorted.copy()
+    normalised = distorted.copy()
+    for _ in range(iterations):
+        normalised += distorted - distort(camera, normalised)
+    return normalised
+
+
+def project(camera: Camera, pose: Pose, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Project world points (N,3). Returns pixels (N,2) and depth along the optical axis (N,).
+
+    Points at or behind the camera get NaN pixels.
+    """
+    local = pose.to_camera(points)
+    depth = local[:, 2]
+    in_front = np.where(depth > 0.0, depth, np.nan)
+    normalised = distort(camera, local[:, :2] / in_front[:, None])
+    return normalised * np.array(camera.focal_px) + np.array(camera.principal_point_px), depth
+
+
+def rays(camera: Camera, pixels: FloatArray) -> FloatArray:
+    """Return camera-frame viewing rays (N,3) with z = 1 through pixels (N,2)."""
+    centred = (pixels - np.array(camera.principal_point_px)) / np.array(camera.focal_px)
+    return np.concatenate([undistort(camera, centred), np.ones((len(pixels), 1))], axis=1)
+
+
+def unproject(camera: Camera, pose: Pose, pixels: FloatArray, depth: FloatArray) -> FloatArray:
+    """Return the world points (N,3) seen at pixels (N,2) with z-depth (N,)."""
+    return pose.to_world(rays(camera, pixels) * depth[:, None])

@@ -1,0 +1,1 @@
+"""Keypoints: scale space, the pore detector and the PSIFT reference detector."""

@@ -1,0 +1,1 @@
+"""View pairs and descriptor matching."""

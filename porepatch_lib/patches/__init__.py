@@ -1,0 +1,1 @@
+"""Patches: sampler, store, splits, pairs, UBC PhotoTour."""

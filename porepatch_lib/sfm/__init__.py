@@ -1,0 +1,1 @@
+"""Structure from motion: the only room that knows COLMAP."""
