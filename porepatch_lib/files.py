@@ -25,7 +25,6 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     temporary.chmod(0o666 & ~_umask())
-    temporary = Path(name)
     try:
         yield temporary
         temporary.replace(target)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from porepatch_lib.captures.decode import decode, read_image_bytes
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.geometry import Camera, Pose
 from porepatch_lib.tables import IMAGES, read_table, write_table
@@ -86,9 +87,7 @@ def load_mask(view: View) -> NDArray[np.uint8] | None:
 
 
 def _load(view: View, flag: int) -> NDArray[np.uint8]:
-    image = cv2.imread(str(view.path), flag | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise PorePatchError(f"Cannot read the image {view.path}: it is missing or damaged; restore it and run again.")
+    image = decode(read_image_bytes(view.path), view.path, flag)
     upright = orient(np.asarray(image, np.uint8), view.orientation)
     if upright.shape[:2] != (view.camera.height, view.camera.width):
         raise PorePatchError(f"The image {view.path} changed its size since it was captured; restore it and run again.")

@@ -1,0 +1,46 @@
+# make run    the environment, then the default workflow: rendered captures to the table
+# make test   the environment, then every check and test
+# make bench  stage timings beside their peers, as ratios (bench.json)
+
+SHELL := /bin/bash
+PYTHON ?= python3.11
+CORES ?= $(shell nproc 2> /dev/null || sysctl -n hw.ncpu)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint envs/constraints.txt
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources gpu=1
+
+.PHONY: run test check bench clean
+
+run: $(VENV)/.run
+	@$(SNAKEMAKE)
+	@echo "The table is in results/report/summary.md, the pictures beside it."
+
+test: $(VENV)/.test check
+	$(BIN)/pytest
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+bench: $(VENV)/.test
+	$(BIN)/python tests/benchmarks/bench.py --output bench.json
+
+$(VENV)/.run: envs/requirements.txt envs/constraints.txt pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "PorePatch needs Python 3.11: install it, or say make PYTHON=<your python 3.11>."; exit 1; }
+	@echo "Making the environment in $(VENV) (some minutes, once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --requirement envs/requirements.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@envs/system_libraries.sh $(BIN)/python
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run envs/requirements-dev.txt
+	@$(PIP) --requirement envs/requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf results

@@ -1,0 +1,78 @@
+"""The dataset of one split: the patches of its subjects in one store, and labelled pairs of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from porepatch_lib.errors import PorePatchError
+from porepatch_lib.files import atomic_path
+from porepatch_lib.patches.pairs import PairSettings, draw_pairs
+from porepatch_lib.patches.store import create_patches, open_store
+from porepatch_lib.progress import progress
+from porepatch_lib.tables import PATCH_PAIRS, PATCHES, empty_frame, write_table
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 4096
+
+
+def build_dataset(
+    split: str,
+    subjects: Sequence[str],
+    patches: Sequence[Path],
+    indexes: Sequence[Path],
+    patches_output: Path,
+    index_output: Path,
+    pairs_output: Path,
+    settings: PairSettings,
+    seed: int,
+    allow_empty: bool = False,
+    hint: str = "",
+) -> None:
+    """Merge the patches of several subjects into one store, subject after subject, and draw labelled pairs.
+
+    Args:
+        split: name for messages, for instance "train split of round 1".
+        subjects, patches, indexes: names and stores of the subjects, in step.
+        patches_output, index_output, pairs_output: uint8 (N,64,64) and the tables `patches` and `patch pairs`.
+        settings: how pairs are drawn.
+        seed: same seed, same pairs.
+        allow_empty: write an empty dataset instead of raising.
+        hint: what is known about the subjects (for instance the status of their reconstructions), for the message.
+
+    Raises:
+        PorePatchError: if fewer than two surface points are seen twice, or a store is not the named subject's.
+    """
+    stores = [open_store(array, index) for array, index in zip(patches, indexes, strict=True)]
+    for subject, path, (_, frame) in zip(subjects, indexes, stores, strict=True):
+        if (frame["subject"] != subject).any():
+            raise PorePatchError(f"The patch index {path} holds other subjects than {subject}; delete it and run again.")
+    index = pd.concat([empty_frame(PATCHES), *(frame for _, frame in stores if len(frame))], ignore_index=True)
+    if len(index[["subject", "point_id"]].drop_duplicates()) < 2 and not allow_empty:
+        raise PorePatchError(_nothing_to_learn(split, subjects, len(index), hint))
+    with atomic_path(patches_output) as temporary:
+        merged = create_patches(temporary, len(index))
+        first = 0
+        for array, _ in progress(stores, f"patches of the {split}", "subject", total=len(stores)):
+            for start in range(0, len(array), _BLOCK):
+                block = array[start : start + _BLOCK]
+                merged[first : first + len(block)] = block
+                first += len(block)
+        write_table(index_output, index, PATCHES)
+        pairs = draw_pairs(index, settings, np.random.default_rng(seed))
+        write_table(pairs_output, pairs, PATCH_PAIRS)
+    logger.info("%s: %d patches of %d subjects, %d pairs", split, len(index), index["subject"].nunique(), len(pairs))
+
+
+def _nothing_to_learn(split: str, subjects: Sequence[str], patches: int, hint: str) -> str:
+    found = "no patches at all" if patches == 0 else "one surface point only"
+    return (
+        f"The {split} has {found}: of its {len(subjects)} subjects ({', '.join(subjects)}) no others kept a point seen in two "
+        f"photographs; {hint or 'look at the status of their reconstructions'}, then give photographs that overlap more, a lower "
+        "crop factor, or looser matching."
+    )

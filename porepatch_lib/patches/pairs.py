@@ -1,0 +1,159 @@
+"""Labelled pairs of patches: half matches, half non-matches, none of them doubtful.
+
+UBC PhotoTour protocol (Winder and Brown): a match is two patches of one surface point; a non-match is two patches of
+different points that are farther apart than a minimum distance wherever one photograph shows both.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from porepatch_lib.errors import PorePatchError
+from porepatch_lib.patches.store import image_numbers, point_numbers, subject_numbers
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 1 << 20
+_MIN_DRAW = 1 << 10
+_MAX_DRAWS = 256
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """How pairs are drawn.
+
+    pairs: number of pairs, half of them matches; fewer where the data has no more.
+    min_distance_px: two points closer than this in some photograph make no non-match.
+    """
+
+    pairs: int = 100_000
+    min_distance_px: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.pairs < 2 or self.pairs % 2:
+            raise PorePatchError(f"The setting pairs is {self.pairs}; give an even number of at least 2.")
+        if self.min_distance_px < 0:
+            raise PorePatchError(f"The setting min_distance_px is {self.min_distance_px}; give 0 or more pixels.")
+
+
+class PatchPoints:
+    """The rows of an index grouped by surface point: what pair drawing needs, as arrays."""
+
+    def __init__(self, index: pd.DataFrame) -> None:
+        self.point = point_numbers(index)
+        self.image = image_numbers(index)
+        self.subject = subject_numbers(index)
+        self.xy = index[["x", "y"]].to_numpy(np.float64)
+        self.images = int(self.image.max(initial=-1)) + 1
+        self.count = np.bincount(self.point)
+        self.first = np.cumsum(self.count) - self.count
+        # Ascending by point then image: an observation of a point in an image is found by bisection.
+        self.key = self.point * self.images + self.image
+        if (np.diff(self.key) <= 0).any():
+            raise PorePatchError("The patch index is not sorted by subject, point and image; delete it and run again.")
+
+    def __len__(self) -> int:
+        return len(self.point)
+
+    def near(self, rows: NDArray[np.int64], others: NDArray[np.int64], distance_px: float) -> NDArray[np.bool_]:
+        """Whether the points of rows[i] and others[i] come closer than `distance_px` in a photograph of both."""
+        near = np.zeros(len(rows), np.bool_)
+        a, b = self.point[rows], self.point[others]
+        same = np.flatnonzero(self.subject[rows] == self.subject[others])
+        for step in range(int(self.count[a[same]].max(initial=0))):
+            same = same[self.count[a[same]] > step]
+            observed = self.first[a[same]] + step
+            wanted = b[same] * self.images + self.image[observed]
+            found = np.minimum(np.searchsorted(self.key, wanted), len(self.key) - 1)
+            offset = self.xy[observed] - self.xy[found]
+            near[same] |= (self.key[found] == wanted) & (np.hypot(offset[:, 0], offset[:, 1]) < distance_px)
+        return near
+
+
+def draw_pairs(index: pd.DataFrame, settings: PairSettings, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw unique labelled pairs of rows of `index` (columns of the `patches` table, sorted as in the store).
+
+    A match is drawn uniformly over points, then over the pairs of that point; a non-match uniformly over two
+    points, then over their patches; both without replacement. There are as many matches as non-matches.
+
+    Returns:
+        A frame with the columns of the `patch pairs` table, patch_1 < patch_2, in random order.
+    """
+    points = PatchPoints(index)
+    half = settings.pairs // 2
+    matches = _draw_matches(points, half, rng)
+    non_matches = _draw_non_matches(points, len(matches), settings.min_distance_px, rng)
+    taken = min(len(matches), len(non_matches))
+    if taken < half:
+        logger.warning("Only %d pairs instead of %d: the patches allow no more.", 2 * taken, settings.pairs)
+    chosen = np.concatenate([matches[:taken], non_matches[:taken]])
+    labels = np.arange(2 * taken) < taken
+    order = rng.permutation(2 * taken)
+    return pd.DataFrame({"patch_1": chosen[order, 0], "patch_2": chosen[order, 1], "is_match": labels[order]})
+
+
+def _draw_matches(points: PatchPoints, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def weighted() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        for size in np.unique(points.count[points.count > 1]):
+            i, j = np.triu_indices(size, 1)
+            firsts = points.first[points.count == size]
+            stride = max(1, _BLOCK // len(i))
+            for start in range(0, len(firsts), stride):
+                block = firsts[start : start + stride, None]
+                pairs = np.stack([(block + i).ravel(), (block + j).ravel()], axis=1)
+                yield pairs, np.full(len(pairs), 1.0 / len(i))
+
+    return _weighted_sample(weighted(), wanted, rng)
+
+
+def _draw_non_matches(points: PatchPoints, wanted: int, distance_px: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    # Enumerating is exact and always ends; drawing with rejection is for stores with far more pairs than wanted.
+    if len(points) * (len(points) - 1) // 2 <= max(_BLOCK, 8 * wanted):
+        return _weighted_sample(_all_non_matches(points, distance_px), wanted, rng)
+    found = np.empty((0, 2), np.int64)
+    for _ in range(_MAX_DRAWS):
+        missing = min(max(2 * (wanted - len(found)), _MIN_DRAW), _BLOCK)
+        chosen = rng.integers(len(points.count), size=(missing, 2))
+        rows = points.first[chosen] + rng.integers(points.count[chosen])
+        rows.sort(axis=1)
+        rows = rows[chosen[:, 0] != chosen[:, 1]]
+        rows = rows[~points.near(rows[:, 0], rows[:, 1], distance_px)]
+        found = _without_repeats(np.concatenate([found, rows]), len(points))
+        if len(found) >= wanted:
+            break
+    return found[:wanted]
+
+
+def _all_non_matches(points: PatchPoints, distance_px: float) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    total = len(points)
+    stride = max(1, _BLOCK // max(1, total))
+    for start in range(0, total, stride):
+        first, second = np.meshgrid(np.arange(start, min(start + stride, total)), np.arange(total), indexing="ij")
+        rows = np.stack([first[first < second], second[first < second]], axis=1)
+        rows = rows[points.point[rows[:, 0]] != points.point[rows[:, 1]]]
+        rows = rows[~points.near(rows[:, 0], rows[:, 1], distance_px)]
+        yield rows, 1.0 / points.count[points.point[rows]].prod(axis=1)
+
+
+def _weighted_sample(
+    blocks: Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]], wanted: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Sample rows without replacement, in drawing order, with the given weights (Efraimidis and Spirakis, 2006)."""
+    best, best_keys = np.empty((0, 2), np.int64), np.empty(0)
+    for rows, weights in blocks:
+        keys = np.concatenate([best_keys, rng.exponential(size=len(rows)) / weights])
+        kept = np.argsort(keys, kind="stable")[:wanted]
+        best, best_keys = np.concatenate([best, rows])[kept], keys[kept]
+    return best
+
+
+def _without_repeats(pairs: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """Keep the first of equal pairs, in order."""
+    _, first = np.unique(pairs[:, 0] * rows + pairs[:, 1], return_index=True)
+    return pairs[np.sort(first)]

@@ -1,0 +1,149 @@
+"""The UBC PhotoTour layout (Winder and Brown, 2007), as HyNet's published loader reads it.
+
+A folder with 1024x1024 sheets of 16x16 patches, row-major, the last sheet padded with black; `info.txt` with one row
+per patch, point number first; `interest.txt` with the photograph, x, y, orientation and log2 scale of each patch;
+`m50_N_N_0.txt` with N pairs, half of them matches: patch, point, 0, patch, point, 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from porepatch_lib.errors import PorePatchError
+from porepatch_lib.files import atomic_folder
+from porepatch_lib.patches.sampler import PATCH_SIZE
+from porepatch_lib.patches.store import image_numbers, open_store, point_numbers
+from porepatch_lib.progress import progress
+from porepatch_lib.tables import PATCH_PAIRS, empty_frame, read_table
+
+_CELLS = 16
+_PER_SHEET = _CELLS * _CELLS
+_SHEET_PX = _CELLS * PATCH_SIZE
+# HyNet's loader opens this name whatever the number of pairs.
+HYNET_PAIR_FILE = "m50_100000_100000_0.txt"
+
+
+@dataclass(frozen=True)
+class PhotoTour:
+    """A set in the PhotoTour layout: patches (N,64,64) uint8, point_ids (N,) int64, pairs as `patch pairs` columns."""
+
+    patches: NDArray[np.uint8]
+    point_ids: NDArray[np.int64]
+    pairs: pd.DataFrame
+
+
+def export_phototour(patches: Path, index: Path, pairs: Path, output_folder: Path) -> None:
+    """Write a patch store and its pairs in the PhotoTour layout. Points and photographs are numbered 0, 1, 2...
+
+    The pair list is written as m50_N_N_0.txt (N pairs) and under the name HyNet opens.
+
+    Raises:
+        PorePatchError: if the store is empty or its files do not belong together.
+    """
+    array, frame = open_store(patches, index)
+    labelled = read_table(pairs, PATCH_PAIRS)
+    if len(frame) == 0:
+        raise PorePatchError(f"There are no patches in {patches} to export; look at the subjects behind it.")
+    point_ids = point_numbers(frame)
+    x, y, sigma = (frame[name].to_numpy(np.float64) for name in ("x", "y", "sigma"))
+    interest = [
+        f"{image} {column:.3f} {row:.3f} 0.00000 {octave:.4f}\n"
+        for image, column, row, octave in zip(image_numbers(frame), x, y, np.log2(sigma), strict=True)
+    ]
+    write_phototour(output_folder, array, point_ids, labelled, interest)
+
+
+def write_phototour(
+    output_folder: Path,
+    patches: NDArray[np.uint8],
+    point_ids: NDArray[np.int64],
+    pairs: pd.DataFrame,
+    interest: Sequence[str],
+) -> None:
+    """Write the layout from patches (N,64,64), point_ids (N,), pairs and the lines of `interest.txt`; whole or not at all."""
+    rows = pairs[["patch_1", "patch_2"]].to_numpy(np.int64)
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(patches)):
+        raise PorePatchError("The patch pairs name rows that the patch store lacks; delete the dataset and run again.")
+    points = point_ids[rows]
+    pair_lines = [
+        f"{a} {point_a} 0 {b} {point_b} 0 \n" for (a, b), (point_a, point_b) in zip(rows.tolist(), points.tolist(), strict=True)
+    ]
+    with atomic_folder(output_folder) as folder:
+        _write_sheets(folder, patches)
+        _write_lines(folder / "info.txt", [f"{point} 0\n" for point in point_ids.tolist()])
+        _write_lines(folder / "interest.txt", interest)
+        for name in sorted({f"m50_{len(rows)}_{len(rows)}_0.txt", HYNET_PAIR_FILE}):
+            _write_lines(folder / name, pair_lines)
+
+
+def read_phototour(folder: Path, pair_file: str | None = HYNET_PAIR_FILE) -> PhotoTour:
+    """Read a set in the PhotoTour layout, without the padding of the last sheet.
+
+    Args:
+        folder: holds the sheets and `info.txt`.
+        pair_file: name of the pair list inside it, or None for no pairs.
+
+    Raises:
+        PorePatchError: if a file is missing or damaged, or the files contradict each other.
+    """
+    point_ids = _read_columns(folder / "info.txt", (0,))[:, 0]
+    patches = _read_sheets(folder, len(point_ids))
+    if pair_file is None:
+        return PhotoTour(patches, point_ids, empty_frame(PATCH_PAIRS))
+    columns = _read_columns(folder / pair_file, (0, 1, 3, 4))
+    rows, points = columns[:, [0, 2]], columns[:, [1, 3]]
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(point_ids) or (point_ids[rows] != points).any()):
+        raise PorePatchError(f"The pair list {folder / pair_file} does not agree with info.txt beside it; restore the set.")
+    pairs = pd.DataFrame({"patch_1": rows[:, 0], "patch_2": rows[:, 1], "is_match": points[:, 0] == points[:, 1]})
+    return PhotoTour(patches, point_ids, pairs)
+
+
+def _write_sheets(folder: Path, patches: NDArray[np.uint8]) -> None:
+    count = -(-len(patches) // _PER_SHEET)
+    # Readers sort the names as text: every number needs the same width.
+    digits = max(4, len(str(count - 1)))
+    for number in progress(range(count), "PhotoTour sheets", "sheet", total=count):
+        cells = np.zeros((_PER_SHEET, PATCH_SIZE, PATCH_SIZE), np.uint8)
+        block = patches[number * _PER_SHEET : (number + 1) * _PER_SHEET]
+        cells[: len(block)] = block
+        sheet = cells.reshape(_CELLS, _CELLS, PATCH_SIZE, PATCH_SIZE).swapaxes(1, 2).reshape(_SHEET_PX, _SHEET_PX)
+        path = folder / f"patches{number:0{digits}d}.bmp"
+        if not cv2.imwrite(str(path), sheet):
+            raise PorePatchError(f"Cannot write the sheet {path}; make room on the disk and run again.")
+
+
+def _read_sheets(folder: Path, count: int) -> NDArray[np.uint8]:
+    paths = sorted(folder.glob("patches*.bmp"))
+    if len(paths) != -(-count // _PER_SHEET):
+        raise PorePatchError(f"The set {folder} has {len(paths)} sheets for the {count} patches of info.txt; restore the set.")
+    patches = np.empty((count, PATCH_SIZE, PATCH_SIZE), np.uint8)
+    for number, path in enumerate(progress(paths, "PhotoTour sheets", "sheet", total=len(paths))):
+        sheet = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if sheet is None or sheet.shape != (_SHEET_PX, _SHEET_PX):
+            raise PorePatchError(f"The sheet {path} is unreadable or not {_SHEET_PX}x{_SHEET_PX}; restore the set.")
+        cells = sheet.reshape(_CELLS, PATCH_SIZE, _CELLS, PATCH_SIZE).swapaxes(1, 2).reshape(_PER_SHEET, PATCH_SIZE, PATCH_SIZE)
+        block = patches[number * _PER_SHEET : (number + 1) * _PER_SHEET]
+        block[:] = cells[: len(block)]
+    return patches
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    with path.open("w", encoding="ascii", newline="\n") as stream:
+        stream.writelines(lines)
+
+
+def _read_columns(path: Path, columns: tuple[int, ...]) -> NDArray[np.int64]:
+    try:
+        frame = pd.read_csv(path, sep=r"\s+", header=None, usecols=list(columns), dtype=np.int64)
+    except pd.errors.EmptyDataError:
+        return np.empty((0, len(columns)), np.int64)
+    except (OSError, ValueError) as error:
+        raise PorePatchError(f"Cannot read {path} ({error}); restore the PhotoTour set.") from error
+    return frame[list(columns)].to_numpy(np.int64)

@@ -1,0 +1,93 @@
+# What the rules share: the checked configuration and sheet, and functions that find inputs.
+from pathlib import Path
+
+from porepatch_lib.captures.sheet import read_subjects
+from porepatch_lib.config import validate_config
+from porepatch_lib.errors import PorePatchError
+from porepatch_lib.versions import STAGE_VERSIONS
+
+try:
+    validate_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+    SUBJECTS = read_subjects(config["subjects"]).set_index("subject")
+except PorePatchError as error:
+    raise WorkflowError(str(error)) from None
+
+ROUNDS = list(range(config["rounds"]))
+ARCHITECTURE = config["training"]["architecture"]
+SUMMARY = f"{config['pathvars']['results']}/report/summary.md"
+
+
+def subjects_of(split=None, source=None):
+    """Subjects of a split and of a source, in the order of the sheet."""
+    rows = SUBJECTS
+    rows = rows[rows["split"] == split] if split else rows
+    rows = rows[rows["source"] == source] if source else rows
+    return list(rows.index)
+
+
+def alternatives(names):
+    """A wildcard constraint that matches the given names and nothing else."""
+    return "|".join(names) if names else "(?!)"
+
+
+# Training needs both; a sheet without validation subjects still gives a dataset.
+DATASET_SPLITS = [split for split in ("train", "validation") if subjects_of(split)]
+CAN_TRAIN = len(DATASET_SPLITS) == 2
+TEST_SETS = [source for source in ("rendered", "photographs") if subjects_of("verification", source)]
+SFM_SUBJECTS = subjects_of("train") + subjects_of("validation") + subjects_of("reconstruction")
+TRAINED_ROUNDS = ROUNDS if CAN_TRAIN else []
+NETWORKS = [f"round{r}-{ARCHITECTURE}" for r in TRAINED_ROUNDS]
+DETECTORS = ["pore", "psift_reference"]
+
+
+wildcard_constraints:
+    subject=alternatives(SUBJECTS.index),
+    split=alternatives(DATASET_SPLITS),
+    test_set=alternatives(TEST_SETS),
+    architecture=ARCHITECTURE,
+    detector=alternatives(DETECTORS),
+    r=r"\d+",
+
+
+def round_weights(wildcards):
+    """Round r > 0 describes with the network that round r - 1 trained; round 0 with PSIFT."""
+    r = int(wildcards.r)
+    return [] if r == 0 else f"<results>/round{r - 1}/model/{ARCHITECTURE}.safetensors"
+
+
+def initial_weights(wildcards):
+    """Training starts from the last round's network where the config says so."""
+    return round_weights(wildcards) if config["training"]["warm_start"] else []
+
+
+def network_weights(wildcards):
+    """Weights of a verification descriptor named round<r>-<architecture>; hand-made ones have none."""
+    if not wildcards.descriptor.startswith("round"):
+        return []
+    r, architecture = wildcards.descriptor.removeprefix("round").split("-", 1)
+    return f"<results>/round{r}/model/{architecture}.safetensors"
+
+
+def test_tracks(wildcards):
+    """Labels of a test subject: the rendered truth, or the tracks of round 0 for photographs."""
+    if SUBJECTS.loc[wildcards.subject, "source"] == "rendered":
+        return f"<results>/verification/tracks/{wildcards.subject}.parquet"
+    return f"<results>/round0/tracks/{wildcards.subject}.parquet"
+
+
+def verification_reports(wildcards):
+    """One JSON per test set and descriptor."""
+    return expand(
+        "<results>/verification/{t}/{d}.json",
+        t=TEST_SETS,
+        d=config["verification"]["descriptors"] + NETWORKS,
+    )
+
+
+def detector_reports(wildcards):
+    """Repeatability of both detectors on the rendered test subjects."""
+    return expand(
+        "<results>/detectors/{d}/{s}.json",
+        d=DETECTORS,
+        s=subjects_of("verification", "rendered"),
+    )

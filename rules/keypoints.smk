@@ -1,0 +1,24 @@
+# Keypoints: once per subject, whatever the round.
+
+
+rule detect:
+    input:
+        images="<results>/captures/{subject}/images.parquet",
+    output:
+        keypoints="<results>/keypoints/{subject}.parquet",
+    log:
+        "<results>/logs/detect/{subject}.log",
+    benchmark:
+        "<results>/benchmarks/detect/{subject}.tsv"
+    params:
+        settings=config["keypoints"],
+        version=STAGE_VERSIONS["detect"],
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+    conda:
+        "../envs/porepatch.yaml"
+    message:
+        "Detecting pores on {wildcards.subject}"
+    script:
+        "../workflow/scripts/detect.py"

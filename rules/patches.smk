@@ -1,0 +1,79 @@
+# Patches: crops per subject, merged into one store per split, with labelled pairs.
+
+
+rule extract:
+    input:
+        images="<results>/captures/{subject}/images.parquet",
+        keypoints="<results>/keypoints/{subject}.parquet",
+        tracks="<results>/round{r}/tracks/{subject}.parquet",
+    output:
+        patches="<results>/round{r}/patches/{subject}.npy",
+        index="<results>/round{r}/patches/{subject}.parquet",
+    log:
+        "<results>/logs/extract/round{r}-{subject}.log",
+    benchmark:
+        "<results>/benchmarks/extract/round{r}-{subject}.tsv"
+    params:
+        settings=config["patches"],
+        version=STAGE_VERSIONS["patches"],
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+    conda:
+        "../envs/porepatch.yaml"
+    message:
+        "Round {wildcards.r}: cutting the patches of {wildcards.subject}"
+    script:
+        "../workflow/scripts/extract.py"
+
+
+rule merge:
+    input:
+        patches=lambda w: expand("<results>/round{r}/patches/{s}.npy", r=w.r, s=subjects_of(w.split)),
+        index=lambda w: expand("<results>/round{r}/patches/{s}.parquet", r=w.r, s=subjects_of(w.split)),
+    output:
+        patches="<results>/round{r}/dataset/{split}/patches.npy",
+        index="<results>/round{r}/dataset/{split}/index.parquet",
+        pairs="<results>/round{r}/dataset/{split}/pairs.parquet",
+    log:
+        "<results>/logs/merge/round{r}-{split}.log",
+    benchmark:
+        "<results>/benchmarks/merge/round{r}-{split}.tsv"
+    params:
+        settings=config["pairs"],
+        subjects=lambda w: subjects_of(w.split),
+        seed=config["seed"],
+        version=STAGE_VERSIONS["dataset"],
+    threads: 1
+    resources:
+        mem_mb=4000,
+    conda:
+        "../envs/porepatch.yaml"
+    message:
+        "Round {wildcards.r}: merging the {wildcards.split} dataset"
+    script:
+        "../workflow/scripts/merge.py"
+
+
+rule export_phototour:
+    input:
+        patches="<results>/round{r}/dataset/{split}/patches.npy",
+        index="<results>/round{r}/dataset/{split}/index.parquet",
+        pairs="<results>/round{r}/dataset/{split}/pairs.parquet",
+    output:
+        phototour=directory("<results>/round{r}/phototour/{split}"),
+    log:
+        "<results>/logs/export_phototour/round{r}-{split}.log",
+    benchmark:
+        "<results>/benchmarks/export_phototour/round{r}-{split}.tsv"
+    params:
+        version=STAGE_VERSIONS["dataset"],
+    threads: 1
+    resources:
+        mem_mb=2000,
+    conda:
+        "../envs/porepatch.yaml"
+    message:
+        "Round {wildcards.r}: exporting the {wildcards.split} dataset as UBC PhotoTour"
+    script:
+        "../workflow/scripts/export_phototour.py"

@@ -1,0 +1,29 @@
+# Reporting: the table of the run and its figures.
+
+
+rule summary:
+    input:
+        verification=verification_reports,
+        detectors=detector_reports,
+        sfm=expand("<results>/round{r}/sfm/{s}", r=ROUNDS, s=SFM_SUBJECTS),
+        cards=expand("<results>/round{r}/model/{a}.json", r=TRAINED_ROUNDS, a=ARCHITECTURE),
+        curves=expand("<results>/round{r}/model/{a}.csv", r=TRAINED_ROUNDS, a=ARCHITECTURE),
+        datasets=expand("<results>/round{r}/dataset/{s}/index.parquet", r=ROUNDS, s=DATASET_SPLITS),
+    output:
+        summary="<results>/report/summary.md",
+        figures=directory("<results>/report/figures"),
+    log:
+        "<results>/logs/summary.log",
+    benchmark:
+        "<results>/benchmarks/summary.tsv"
+    params:
+        version=STAGE_VERSIONS["summary"],
+    threads: 1
+    resources:
+        mem_mb=2000,
+    conda:
+        "../envs/porepatch.yaml"
+    message:
+        "Writing the summary"
+    script:
+        "../workflow/scripts/summary.py"

@@ -1,0 +1,165 @@
+"""The subject sheet and the configuration: what is refused, and in which words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from porepatch_lib.captures.sheet import COLUMNS, read_subjects
+from porepatch_lib.config import SCHEMAS, validate_config
+from porepatch_lib.errors import PorePatchError
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_CONFIG = {"subjects": "config/subjects.tsv", "seed": 0, "threads": 2, "rounds": 2, "pathvars": {"results": "results"}}
+_SCHEMA = """
+type: object
+additionalProperties: false
+required: [seed]
+properties:
+  seed: {type: integer}
+  keypoints:
+    type: object
+    additionalProperties: false
+    properties:
+      rounds: {type: integer, minimum: 1}
+      pore_ratio: {type: number, exclusiveMinimum: 0, maximum: 0.02}
+      detector: {enum: [pore, psift_reference]}
+      limit: {type: [integer, "null"]}
+"""
+
+
+def _sheet(folder: Path, *rows: str, header: str = "\t".join(COLUMNS)) -> Path:
+    path = folder / "subjects.tsv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def _refusal(path: Path) -> str:
+    with pytest.raises(PorePatchError) as error:
+        read_subjects(path)
+    return str(error.value)
+
+
+def test_default_sheet_has_every_split():
+    subjects = read_subjects(_PROJECT / "config/subjects.tsv")
+    assert list(subjects.columns) == list(COLUMNS)
+    assert subjects["split"].value_counts().to_dict() == {"train": 4, "validation": 1, "verification": 1, "reconstruction": 1}
+    assert set(subjects["source"]) == {"rendered"}
+    assert (subjects[["path", "masks", "cameras"]] == "").all(axis=None)
+
+
+def test_example_sheet_is_valid(shared, monkeypatch):
+    monkeypatch.chdir(_PROJECT)
+    assert list(read_subjects("config/examples/photographs.tsv")["subject"]) == ["vespasian", "fountain"]
+
+
+def test_paths_are_relative_to_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    path = _sheet(tmp_path, "ann\ttrain\tphotographs\tphotos")
+    monkeypatch.chdir(tmp_path)
+    row = read_subjects(path).iloc[0]
+    assert (row["path"], row["masks"], row["cameras"]) == ("photos", "", "")
+    monkeypatch.chdir(os.sep)
+    assert "folder photos of subject 'ann' does not exist" in _refusal(path)
+
+
+def test_spreadsheet_habits_are_forgiven(tmp_path):
+    path = tmp_path / "s.tsv"
+    text = "\t".join(COLUMNS) + "\r\n\r\n# ann\ttrain\trendered\r\n bob \ttrain\trendered\t\t\t\r\n"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert list(read_subjects(path)["subject"]) == ["bob"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("a/b\ttrain\trendered", ["line 3", "'subject'", "'a/b'", "letters, digits"]),
+        ("-a\ttrain\trendered", ["line 3", "'-a'"]),
+        ("\ttrain\trendered", ["line 3", "'subject'"]),
+        ("ann\ttrain\trendered", ["line 3", "'ann' is already on", "line 2", "rename"]),
+        ("ANN\ttrain\trendered", ["line 3", "'ANN' is already on", "line 2"]),
+        ("bob\ttest\trendered", ["line 3", "'split'", "train, validation, verification, reconstruction", "'test'"]),
+        ("bob\ttrain\tphotograph", ["line 3", "'source'", "did you mean 'photographs'?"]),
+        ("bob\ttrain\tphotographs", ["line 3", "'bob' has no path"]),
+        ("bob\ttrain\tphotographs\tnowhere", ["line 3", "nowhere", "'bob' does not exist"]),
+        ("bob\ttrain\tphotographs\t{0}\tnomasks", ["line 3", "masks folder nomasks"]),
+        ("bob\ttrain\tphotographs\t{0}\t\tnocameras", ["line 3", "nocameras"]),
+        ("bob\ttrain\trendered\t{0}", ["line 3", "'bob' is rendered and takes no path"]),
+        ("bob\ttrain\trendered\t\t\tx.json", ["line 3", "takes no cameras"]),
+        ("bob\ttrain\trendered\t\t\t\t\textra", ["line 3", "8 cells under 6 columns"]),
+        ("bob\ttrain\tphotographs\t{0}\ncy\ttrain\tphotographs\t{0}/.", ["line 4", "already on", "line 3"]),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, row, words):
+    message = _refusal(_sheet(tmp_path, "ann\ttrain\trendered", row.format(tmp_path)))
+    assert all(word in message for word in [*words, "subjects.tsv"]), message
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("subject\tsplits\tsource\tpath\tmasks\tcameras", ["line 1", "unknown column 'splits'", "did you mean 'split'?"]),
+        ("subject\tsplit\tsource\tpath\tmasks", ["line 1", "'cameras' is missing"]),
+        ("subject\tsplit\tsource\tpath\tmasks\tcameras\tmasks", ["'masks' twice"]),
+        ("subject,split,source,path,masks,cameras", ["by tabs"]),
+    ],
+)
+def test_bad_headers_are_named(tmp_path, header, words):
+    message = _refusal(_sheet(tmp_path, "ann\ttrain\trendered", header=header))
+    assert all(word in message for word in words), message
+
+
+def test_missing_and_empty_sheets(tmp_path):
+    assert "does not exist" in _refusal(tmp_path / "none.tsv")
+    assert "lists no subject" in _refusal(_sheet(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (
+            {"seed": 1, "keypoints": {"roundz": 1}},
+            "Unknown key 'roundz' in the config, section 'keypoints'; did you mean 'rounds'?",
+        ),
+        ({"seeds": 1}, "Unknown key 'seeds' in the config; did you mean 'seed'?"),
+        ({"seed": 1, "zzz": 1}, "Unknown key 'zzz' in the config; known are seed, keypoints."),
+        ({}, "Missing key 'seed' in the config; add it."),
+        ({"seed": "x"}, "Key 'seed' in the config must be a whole number, not 'x'."),
+        ({"seed": True}, "Key 'seed' in the config must be a whole number, not True."),
+        ({"seed": 1, "keypoints": None}, "Key 'keypoints' in the config must be a section, not None."),
+        (
+            {"seed": 1, "keypoints": {"limit": "x"}},
+            "Key 'keypoints.limit' in the config must be a whole number or empty, not 'x'.",
+        ),
+        ({"seed": 1, "keypoints": {"rounds": 0}}, "Key 'keypoints.rounds' in the config must be at least 1, not 0."),
+        ({"seed": 1, "keypoints": {"pore_ratio": 0}}, "Key 'keypoints.pore_ratio' in the config must be more than 0, not 0."),
+        ({"seed": 1, "keypoints": {"pore_ratio": 1}}, "Key 'keypoints.pore_ratio' in the config must be at most 0.02, not 1."),
+        (
+            {"seed": 1, "keypoints": {"detector": "pores"}},
+            "Key 'keypoints.detector' in the config must be one of pore, psift_reference, not 'pores'; did you mean 'pore'?",
+        ),
+    ],
+)
+def test_config_errors_are_one_sentence(tmp_path, config, sentence):
+    schema = tmp_path / "schema.yaml"
+    schema.write_text(_SCHEMA)
+    validate_config({"seed": 1, "keypoints": {"rounds": 1, "limit": None}}, schema)
+    with pytest.raises(PorePatchError) as error:
+        validate_config(config, schema)
+    assert str(error.value) == sentence
+
+
+def test_every_section_of_the_schemas_is_closed():
+    import yaml
+
+    def open_sections(node, path=""):
+        if isinstance(node, dict):
+            if node.get("type") == "object" and "additionalProperties" not in node:
+                yield path
+            for key, value in node.items():
+                yield from open_sections(value, f"{path}/{key}")
+
+    for schema in SCHEMAS.glob("*.schema.yaml"):
+        assert list(open_sections(yaml.safe_load(schema.read_text()))) == [], schema

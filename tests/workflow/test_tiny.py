@@ -1,0 +1,110 @@
+"""The whole loop on tiny rendered captures, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from porepatch_lib.tables import PATCH_PAIRS, PATCHES, read_table
+
+
+def _jobs(dry_run: str) -> dict[str, int]:
+    """Job counts of a dry run's closing table."""
+    table = dry_run.split("Job stats:")[-1]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+@pytest.fixture(scope="session")
+def finished(snakemake, tiny_folder):
+    """The tiny workflow, run once for all tests of this file."""
+    process = snakemake()
+    assert process.returncode == 0, process.stderr[-6000:] + process.stdout[-2000:]
+    return process, tiny_folder / "results"
+
+
+def test_run_ends_with_the_table(finished):
+    process, results = finished
+    summary = (results / "report/summary.md").read_text()
+    assert summary in process.stdout
+    for descriptor in ("psift", "rootsift", "round0-hynet", "round1-hynet"):
+        assert descriptor in summary
+
+
+def test_contracts(finished):
+    _, results = finished
+    for split in ("train", "validation"):
+        folder = results / "round1/dataset" / split
+        patches = np.load(folder / "patches.npy", mmap_mode="r")
+        index = read_table(folder / "index.parquet", PATCHES)
+        pairs = read_table(folder / "pairs.parquet", PATCH_PAIRS)
+        assert patches.shape == (len(index), 64, 64)
+        assert patches.dtype == np.uint8
+        point = index["subject"] + index["point_id"].astype(str)
+        same = point.to_numpy()[pairs["patch_1"]] == point.to_numpy()[pairs["patch_2"]]
+        assert (same == pairs["is_match"]).all()
+
+
+def test_splits_share_no_subject(finished):
+    _, results = finished
+    stores = [results / "round1/dataset/train", results / "round1/dataset/validation", results / "verification/rendered"]
+    subjects = [set(read_table(store / "index.parquet", PATCHES)["subject"]) for store in stores]
+    assert not subjects[0] & subjects[1]
+    assert not (subjects[0] | subjects[1]) & subjects[2]
+
+
+def test_verification_is_one_fixed_set(finished):
+    _, results = finished
+    reports = [json.loads(path.read_text()) for path in sorted((results / "verification/rendered").glob("*.json"))]
+    assert len({(report["positives"], report["negatives"]) for report in reports}) == 1
+    assert all(0.0 <= report["fpr95_low"] <= report["fpr95"] <= report["fpr95_high"] <= 1.0 for report in reports)
+
+
+def test_second_run_does_nothing(finished, snakemake):
+    process = snakemake()
+    assert process.returncode == 0
+    assert "Nothing to be done" in process.stderr + process.stdout
+
+
+def test_one_more_round_runs_only_that_round(finished, snakemake, tiny_folder):
+    config = yaml.safe_load((tiny_folder / "config.yaml").read_text())
+    config["rounds"] += 1
+    longer = tiny_folder / "longer.yaml"
+    longer.write_text(yaml.safe_dump(config))
+    process = snakemake("--dry-run", config=longer)
+    assert process.returncode == 0, process.stderr[-2000:]
+    outputs = re.findall(r"^ {4}output: (.*)$", process.stdout + process.stderr, re.MULTILINE)
+    produced = [Path(name) for line in outputs for name in line.split(", ")]
+    results = tiny_folder / "results"
+    allowed = {"round2", "verification", "report"}
+    assert {path.relative_to(results).parts[0] for path in produced} == allowed
+    assert [path.name for path in produced if "verification" in path.parts] == ["round2-hynet.json"]
+
+
+def test_one_stage_by_its_file(finished, snakemake, tiny_folder):
+    target = tiny_folder / "results/round1/model/hynet.safetensors"
+    process = snakemake("--dry-run", "--forcerun", "train", "--", str(target))
+    assert process.returncode == 0
+    jobs = _jobs(process.stdout + process.stderr)
+    assert jobs["train"] == 2
+    assert "render" not in jobs
+
+
+def test_unknown_key_is_one_sentence(snakemake, tiny_folder):
+    config = yaml.safe_load((tiny_folder / "config.yaml").read_text())
+    config["roundz"] = 3
+    wrong = tiny_folder / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump(config))
+    process = snakemake("--dry-run", config=wrong)
+    assert process.returncode != 0
+    assert "roundz" in process.stderr
+    assert "did you mean 'rounds'" in process.stderr
+
+
+def test_unknown_subject_is_refused(snakemake, tiny_folder):
+    process = snakemake("--dry-run", str(tiny_folder / "results/keypoints/nobody.parquet"))
+    assert process.returncode != 0

@@ -1,0 +1,14 @@
+"""Rule `capture`: read the photographs of one subject."""
+
+from porepatch_lib.captures.photographs import PhotographSettings, ingest_photographs
+from porepatch_lib.stage import stage
+
+with stage(snakemake.log[0], snakemake.threads):
+    ingest_photographs(
+        subject=snakemake.wildcards.subject,
+        folder=snakemake.input.photographs,
+        masks=snakemake.input.masks or None,
+        cameras=snakemake.input.cameras or None,
+        output=snakemake.output.images,
+        settings=PhotographSettings(**snakemake.params.settings),
+    )

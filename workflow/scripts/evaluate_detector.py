@@ -1,0 +1,13 @@
+"""Rule `evaluate_detector`: measure one detector on one rendered subject."""
+
+from porepatch_lib.evaluation.detectors import DetectorSettings, evaluate_detector
+from porepatch_lib.stage import stage
+
+with stage(snakemake.log[0], snakemake.threads):
+    evaluate_detector(
+        images=snakemake.input.images,
+        keypoints=snakemake.input.keypoints,
+        truth_folder=snakemake.input.truth,
+        output=snakemake.output.report,
+        settings=DetectorSettings(**snakemake.params.settings),
+    )
