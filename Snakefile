@@ -43,14 +43,24 @@ rule captures:
 # The patch datasets of every round, in UBC PhotoTour layout too.
 rule dataset:
     input:
-        expand("<results>/round{r}/dataset/{split}/pairs.parquet", r=ROUNDS, split=DATASET_SPLITS),
-        expand("<results>/round{r}/phototour/{split}", r=ROUNDS[-1:], split=DATASET_SPLITS),
+        expand(
+            "<results>/round{r}/dataset/{split}/pairs.parquet",
+            r=ROUNDS,
+            split=DATASET_SPLITS,
+        ),
+        expand(
+            "<results>/round{r}/phototour/{split}", r=ROUNDS[-1:], split=DATASET_SPLITS
+        ),
 
 
 # The descriptor trained in every round.
 rule models:
     input:
-        expand("<results>/round{r}/model/{a}.safetensors", r=TRAINED_ROUNDS, a=ARCHITECTURE),
+        expand(
+            "<results>/round{r}/model/{a}.safetensors",
+            r=TRAINED_ROUNDS,
+            a=ARCHITECTURE,
+        ),
 
 
 onsuccess:

@@ -13,15 +13,15 @@ rule render:
         "<results>/benchmarks/render/{subject}.tsv"
     wildcard_constraints:
         subject=alternatives(subjects_of(source="rendered")),
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
     params:
         settings=config["rendering"],
         seed=config["seed"],
         version=STAGE_VERSIONS["render"],
-    threads: config["threads"]
-    resources:
-        mem_mb=4000,
-    conda:
-        "../envs/porepatch.yaml"
     message:
         "Rendering the captures of {wildcards.subject}"
     script:
@@ -42,14 +42,14 @@ rule capture:
         "<results>/benchmarks/capture/{subject}.tsv"
     wildcard_constraints:
         subject=alternatives(subjects_of(source="photographs")),
-    params:
-        settings=config["photographs"],
-        version=STAGE_VERSIONS["capture"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: 1
     resources:
         mem_mb=2000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        settings=config["photographs"],
+        version=STAGE_VERSIONS["capture"],
     message:
         "Reading the photographs of {wildcards.subject}"
     script:

@@ -7,7 +7,9 @@ from porepatch_lib.errors import PorePatchError
 from porepatch_lib.versions import STAGE_VERSIONS
 
 try:
-    validate_config(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml")
+    validate_config(
+        config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
+    )
     SUBJECTS = read_subjects(config["subjects"]).set_index("subject")
 except PorePatchError as error:
     raise WorkflowError(str(error)) from None
@@ -33,15 +35,21 @@ def alternatives(names):
 # Training needs both; a sheet without validation subjects still gives a dataset.
 DATASET_SPLITS = [split for split in ("train", "validation") if subjects_of(split)]
 CAN_TRAIN = len(DATASET_SPLITS) == 2
-TEST_SETS = [source for source in ("rendered", "photographs") if subjects_of("verification", source)]
-SFM_SUBJECTS = subjects_of("train") + subjects_of("validation") + subjects_of("reconstruction")
+TEST_SETS = [
+    source
+    for source in ("rendered", "photographs")
+    if subjects_of("verification", source)
+]
+SFM_SUBJECTS = (
+    subjects_of("train") + subjects_of("validation") + subjects_of("reconstruction")
+)
 TRAINED_ROUNDS = ROUNDS if CAN_TRAIN else []
 NETWORKS = [f"round{r}-{ARCHITECTURE}" for r in TRAINED_ROUNDS]
 DETECTORS = ["pore", "psift_reference"]
 
 
 wildcard_constraints:
-    subject=alternatives(SUBJECTS.index),
+    subject=alternatives(list(SUBJECTS.index)),
     split=alternatives(DATASET_SPLITS),
     test_set=alternatives(TEST_SETS),
     architecture=ARCHITECTURE,
@@ -57,7 +65,7 @@ def round_weights(wildcards):
 
 def initial_weights(wildcards):
     """Training starts from the last round's network where the config says so."""
-    return round_weights(wildcards) if config["training"]["warm_start"] else []
+    return round_weights(wildcards) if config["warm_start"] else []
 
 
 def network_weights(wildcards):
@@ -80,7 +88,7 @@ def verification_reports(wildcards):
     return expand(
         "<results>/verification/{t}/{d}.json",
         t=TEST_SETS,
-        d=config["verification"]["descriptors"] + NETWORKS,
+        d=config["descriptors"]["verified"] + NETWORKS,
     )
 
 

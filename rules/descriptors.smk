@@ -12,16 +12,16 @@ rule describe:
         "<results>/logs/describe/round{r}-{subject}.log",
     benchmark:
         "<results>/benchmarks/describe/round{r}-{subject}.tsv"
-    params:
-        hand_made=config["descriptors"]["initial"],
-        crop_factor=config["patches"]["crop_factor"],
-        version=STAGE_VERSIONS["describe"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: config["threads"]
     resources:
         mem_mb=6000,
         gpu=1,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        hand_made=config["descriptors"]["initial"],
+        crop_factor=config["patches"]["crop_factor"],
+        version=STAGE_VERSIONS["describe"],
     message:
         "Round {wildcards.r}: describing the keypoints of {wildcards.subject}"
     script:

@@ -12,14 +12,14 @@ rule truth_tracks:
         "<results>/logs/truth_tracks/{subject}.log",
     benchmark:
         "<results>/benchmarks/truth_tracks/{subject}.tsv"
-    params:
-        settings=config["truth"],
-        version=STAGE_VERSIONS["truth"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: 1
     resources:
         mem_mb=4000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        settings=config["truth"],
+        version=STAGE_VERSIONS["truth"],
     message:
         "Labelling the keypoints of {wildcards.subject} by their true surface points"
     script:
@@ -45,10 +45,12 @@ use rule extract as extract_test with:
 use rule merge as merge_test with:
     input:
         patches=lambda w: expand(
-            "<results>/verification/patches/{s}.npy", s=subjects_of("verification", w.test_set)
+            "<results>/verification/patches/{s}.npy",
+            s=subjects_of("verification", w.test_set),
         ),
         index=lambda w: expand(
-            "<results>/verification/patches/{s}.parquet", s=subjects_of("verification", w.test_set)
+            "<results>/verification/patches/{s}.parquet",
+            s=subjects_of("verification", w.test_set),
         ),
     output:
         patches="<results>/verification/{test_set}/patches.npy",
@@ -61,6 +63,8 @@ use rule merge as merge_test with:
     params:
         settings=config["pairs"],
         subjects=lambda w: subjects_of("verification", w.test_set),
+        title="test set {test_set}",
+        hint="look at the tracks of its subjects",
         seed=config["seed"],
         version=STAGE_VERSIONS["dataset"],
     message:
@@ -73,7 +77,8 @@ rule verify:
         index="<results>/verification/{test_set}/index.parquet",
         pairs="<results>/verification/{test_set}/pairs.parquet",
         images=lambda w: expand(
-            "<results>/captures/{s}/images.parquet", s=subjects_of("verification", w.test_set)
+            "<results>/captures/{s}/images.parquet",
+            s=subjects_of("verification", w.test_set),
         ),
         weights=network_weights,
     output:
@@ -82,17 +87,17 @@ rule verify:
         "<results>/logs/verify/{test_set}-{descriptor}.log",
     benchmark:
         "<results>/benchmarks/verify/{test_set}-{descriptor}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+        gpu=1,
     params:
         settings=config["verification"],
         subjects=lambda w: subjects_of("verification", w.test_set),
         seed=config["seed"],
         version=STAGE_VERSIONS["verify"],
-    threads: config["threads"]
-    resources:
-        mem_mb=4000,
-        gpu=1,
-    conda:
-        "../envs/porepatch.yaml"
     message:
         "Verifying {wildcards.descriptor} on the test set {wildcards.test_set}"
     script:
@@ -124,14 +129,14 @@ rule evaluate_detector:
         "<results>/logs/evaluate_detector/{detector}-{subject}.log",
     benchmark:
         "<results>/benchmarks/evaluate_detector/{detector}-{subject}.tsv"
-    params:
-        settings=config["detector_evaluation"],
-        version=STAGE_VERSIONS["evaluate_detector"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: 1
     resources:
         mem_mb=4000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        settings=config["detector_evaluation"],
+        version=STAGE_VERSIONS["evaluate_detector"],
     message:
         "Measuring the repeatability of {wildcards.detector} on {wildcards.subject}"
     script:

@@ -10,14 +10,14 @@ rule detect:
         "<results>/logs/detect/{subject}.log",
     benchmark:
         "<results>/benchmarks/detect/{subject}.tsv"
-    params:
-        settings=config["keypoints"],
-        version=STAGE_VERSIONS["detect"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: config["threads"]
     resources:
         mem_mb=4000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        settings=config["keypoints"],
+        version=STAGE_VERSIONS["detect"],
     message:
         "Detecting pores on {wildcards.subject}"
     script:

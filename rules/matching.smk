@@ -10,11 +10,11 @@ rule view_pairs:
         "<results>/logs/view_pairs/{subject}.log",
     benchmark:
         "<results>/benchmarks/view_pairs/{subject}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
     threads: 1
     resources:
         mem_mb=1000,
-    conda:
-        "../envs/porepatch.yaml"
     message:
         "Pairing the views of {wildcards.subject}"
     script:
@@ -33,14 +33,14 @@ rule match:
         "<results>/logs/match/round{r}-{subject}.log",
     benchmark:
         "<results>/benchmarks/match/round{r}-{subject}.tsv"
-    params:
-        settings=config["matching"],
-        version=STAGE_VERSIONS["match"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: config["threads"]
     resources:
         mem_mb=4000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        settings=config["matching"],
+        version=STAGE_VERSIONS["match"],
     message:
         "Round {wildcards.r}: matching the views of {wildcards.subject}"
     script:

@@ -13,14 +13,14 @@ rule extract:
         "<results>/logs/extract/round{r}-{subject}.log",
     benchmark:
         "<results>/benchmarks/extract/round{r}-{subject}.tsv"
-    params:
-        settings=config["patches"],
-        version=STAGE_VERSIONS["patches"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: config["threads"]
     resources:
         mem_mb=2000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        settings=config["patches"],
+        version=STAGE_VERSIONS["patches"],
     message:
         "Round {wildcards.r}: cutting the patches of {wildcards.subject}"
     script:
@@ -29,8 +29,12 @@ rule extract:
 
 rule merge:
     input:
-        patches=lambda w: expand("<results>/round{r}/patches/{s}.npy", r=w.r, s=subjects_of(w.split)),
-        index=lambda w: expand("<results>/round{r}/patches/{s}.parquet", r=w.r, s=subjects_of(w.split)),
+        patches=lambda w: expand(
+            "<results>/round{r}/patches/{s}.npy", r=w.r, s=subjects_of(w.split)
+        ),
+        index=lambda w: expand(
+            "<results>/round{r}/patches/{s}.parquet", r=w.r, s=subjects_of(w.split)
+        ),
     output:
         patches="<results>/round{r}/dataset/{split}/patches.npy",
         index="<results>/round{r}/dataset/{split}/index.parquet",
@@ -39,16 +43,18 @@ rule merge:
         "<results>/logs/merge/round{r}-{split}.log",
     benchmark:
         "<results>/benchmarks/merge/round{r}-{split}.tsv"
-    params:
-        settings=config["pairs"],
-        subjects=lambda w: subjects_of(w.split),
-        seed=config["seed"],
-        version=STAGE_VERSIONS["dataset"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: 1
     resources:
         mem_mb=4000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        settings=config["pairs"],
+        subjects=lambda w: subjects_of(w.split),
+        title="{split} split of round {r}",
+        hint="look at status.json in the sfm folders of the round",
+        seed=config["seed"],
+        version=STAGE_VERSIONS["dataset"],
     message:
         "Round {wildcards.r}: merging the {wildcards.split} dataset"
     script:
@@ -66,13 +72,13 @@ rule export_phototour:
         "<results>/logs/export_phototour/round{r}-{split}.log",
     benchmark:
         "<results>/benchmarks/export_phototour/round{r}-{split}.tsv"
-    params:
-        version=STAGE_VERSIONS["dataset"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: 1
     resources:
         mem_mb=2000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        version=STAGE_VERSIONS["dataset"],
     message:
         "Round {wildcards.r}: exporting the {wildcards.split} dataset as UBC PhotoTour"
     script:

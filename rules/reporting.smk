@@ -6,9 +6,15 @@ rule summary:
         verification=verification_reports,
         detectors=detector_reports,
         sfm=expand("<results>/round{r}/sfm/{s}", r=ROUNDS, s=SFM_SUBJECTS),
-        cards=expand("<results>/round{r}/model/{a}.json", r=TRAINED_ROUNDS, a=ARCHITECTURE),
-        curves=expand("<results>/round{r}/model/{a}.csv", r=TRAINED_ROUNDS, a=ARCHITECTURE),
-        datasets=expand("<results>/round{r}/dataset/{s}/index.parquet", r=ROUNDS, s=DATASET_SPLITS),
+        cards=expand(
+            "<results>/round{r}/model/{a}.json", r=TRAINED_ROUNDS, a=ARCHITECTURE
+        ),
+        curves=expand(
+            "<results>/round{r}/model/{a}.csv", r=TRAINED_ROUNDS, a=ARCHITECTURE
+        ),
+        datasets=expand(
+            "<results>/round{r}/dataset/{s}/index.parquet", r=ROUNDS, s=DATASET_SPLITS
+        ),
     output:
         summary="<results>/report/summary.md",
         figures=directory("<results>/report/figures"),
@@ -16,13 +22,13 @@ rule summary:
         "<results>/logs/summary.log",
     benchmark:
         "<results>/benchmarks/summary.tsv"
-    params:
-        version=STAGE_VERSIONS["summary"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: 1
     resources:
         mem_mb=2000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        version=STAGE_VERSIONS["summary"],
     message:
         "Writing the summary"
     script:

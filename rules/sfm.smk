@@ -12,15 +12,15 @@ rule reconstruct:
         "<results>/logs/reconstruct/round{r}-{subject}.log",
     benchmark:
         "<results>/benchmarks/reconstruct/round{r}-{subject}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
     params:
         settings=config["sfm"],
         seed=config["seed"],
         version=STAGE_VERSIONS["reconstruct"],
-    threads: 1
-    resources:
-        mem_mb=4000,
-    conda:
-        "../envs/porepatch.yaml"
     message:
         "Round {wildcards.r}: structure from motion of {wildcards.subject}"
     script:
@@ -38,14 +38,14 @@ rule tracks:
         "<results>/logs/tracks/round{r}-{subject}.log",
     benchmark:
         "<results>/benchmarks/tracks/round{r}-{subject}.tsv"
-    params:
-        settings=config["tracks"],
-        version=STAGE_VERSIONS["tracks"],
+    conda:
+        "../envs/porepatch.yaml"
     threads: 1
     resources:
         mem_mb=2000,
-    conda:
-        "../envs/porepatch.yaml"
+    params:
+        settings=config["tracks"],
+        version=STAGE_VERSIONS["tracks"],
     message:
         "Round {wildcards.r}: filtering the tracks of {wildcards.subject}"
     script:

@@ -17,17 +17,17 @@ rule train:
         "<results>/logs/train/round{r}-{architecture}.log",
     benchmark:
         "<results>/benchmarks/train/round{r}-{architecture}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=6000,
+        gpu=1,
     params:
         settings=config["training"],
         checkpoint=lambda w, output: f"{output.weights}.checkpoint",
         seed=config["seed"],
         version=STAGE_VERSIONS["train"],
-    threads: config["threads"]
-    resources:
-        mem_mb=6000,
-        gpu=1,
-    conda:
-        "../envs/porepatch.yaml"
     message:
         "Round {wildcards.r}: training {wildcards.architecture}"
     script:

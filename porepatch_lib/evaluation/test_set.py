@@ -1,6 +1,6 @@
 """The fixed verification test set: keypoints of rendered subjects labelled by their true surface points.
 
-The labels come from exact depth, not from matching or reconstruction, so they are the same for every round and favour no descriptor.
+The labels come from exact depth, not from matching or reconstruction: they are the same for every round and favour no descriptor.
 """
 
 from __future__ import annotations

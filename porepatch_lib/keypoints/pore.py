@@ -1,9 +1,10 @@
 """The pore detector: dark blobs as maxima of differences of Gaussians over place and scale, at full precision.
 
-The idea is that of PSIFT (many levels per octave, dark blobs only, as many keypoints as asked for) without its artefacts: the image
-keeps float precision, positions have no offset, and neither the mask nor saturated pixels enter the scale space, so that they create
-no edges; keypoints near them are dropped instead. Every blur is
-accurate below a pixel too, so that a Gaussian blob of sigma pixels is found with that sigma.
+The idea is that of PSIFT (fine steps of scale, dark blobs only, as many keypoints as asked for) without its artefacts: the image
+keeps float precision, positions have no offset, and neither the mask nor saturated pixels enter the scale space, where they would
+make edges; keypoints near them are dropped instead. All scales are sampled at every pixel of the image: pores are small enough
+for that to be affordable, and at the seams between octaves a pyramid finds one blob in ten twice. Every blur is accurate below a
+pixel too, so that a Gaussian blob is found with its own sigma.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from porepatch_lib.errors import PorePatchError
 from porepatch_lib.keypoints import scale_space
 from porepatch_lib.keypoints.keypoints import Keypoints
 from porepatch_lib.keypoints.maxima import gradient_and_hessian, newton_offset, strict_maxima
-from porepatch_lib.threads import map_threads
+from porepatch_lib.keypoints.strips import Strip, map_strips
 
 _CANDIDATE_SHARE = 0.8
 _MAX_MOVES = 4
@@ -45,10 +46,10 @@ class PoreSettings:
 
     target_count: int = 10_000
     min_contrast: float = 1.0
-    min_sigma_px: float = 0.9
+    min_sigma_px: float = 0.8
     max_sigma_px: float = 4.0
     levels: int = 4
-    max_edge_ratio: float = 4.0
+    max_edge_ratio: float = 6.0
     mask_margin: float = 6.0
     saturation_margin: float = 4.0
     border_margin: float = 12.0
@@ -57,14 +58,12 @@ class PoreSettings:
     def __post_init__(self) -> None:
         if not 0.4 <= self.min_sigma_px < self.max_sigma_px:
             raise PorePatchError(
-                f"The pore detector's range of sigmas {self.min_sigma_px} to {self.max_sigma_px} px is empty or starts below 0.4 px; "
-                "mend min_sigma_px and max_sigma_px in the configuration."
+                f"The pore detector's range of sigmas {self.min_sigma_px} to {self.max_sigma_px} px is empty or starts "
+                "below 0.4 px; mend min_sigma_px and max_sigma_px in the configuration."
             )
 
 
-def detect_pores(
-    grey: NDArray[np.uint8], mask: NDArray[np.uint8] | None, settings: PoreSettings, threads: int
-) -> Keypoints:
+def detect_pores(grey: NDArray[np.uint8], mask: NDArray[np.uint8] | None, settings: PoreSettings, threads: int) -> Keypoints:
     """Detect dark blobs in `grey` (H,W) inside `mask` (H,W, 255 = keep), strongest first.
 
     `response` is the contrast in grey levels. The result does not depend on `threads` or `settings.tile_rows`.
@@ -118,17 +117,16 @@ def _find_blobs(grey: NDArray[np.uint8], settings: PoreSettings, threads: int) -
     sigmas = _gaussian_sigmas(settings)
     kernels = [pore_kernel(variance) for variance in np.diff(sigmas**2, prepend=0)]
     halo = sum(len(kernel) // 2 for kernel in kernels) + _MAX_MOVES + 1
-    rows = grey.shape[0]
 
-    def work(start: int) -> NDArray[np.float64]:
-        stop = min(start + settings.tile_rows, rows)
-        low, high = max(start - halo, 0), min(stop + halo, rows)
-        dog = _difference_stack(grey[low:high].astype(np.float32), kernels)
-        found = _refine(dog, strict_maxima(dog, threshold, start - low, stop - low), edge_limit)
-        found[:, _Y] += low
+    def blobs_of(strip: Strip, dog: NDArray[np.float32]) -> NDArray[np.float64]:
+        _fill_differences(grey[strip.low : strip.high].astype(np.float32), kernels, dog)
+        maxima = strict_maxima(dog, threshold, strip.start - strip.low, strip.stop - strip.low)
+        found = _refine(dog, maxima, edge_limit)
+        found[:, _Y] += strip.low
         return found
 
-    found = np.concatenate(map_threads(work, range(0, rows, settings.tile_rows), threads))
+    differences = len(kernels) - 1
+    found = np.concatenate(map_strips(blobs_of, grey.shape, settings.tile_rows, halo, differences, np.float32, threads))
     # A blob of sigma s answers most to the difference of Gaussians whose geometric mean is s.
     found[:, _SIGMA] = sigmas[0] * step ** (found[:, _SIGMA] + 0.5)
     found[:, _CONTRAST] /= unit
@@ -142,19 +140,17 @@ def _gaussian_sigmas(settings: PoreSettings) -> NDArray[np.float64]:
     return settings.min_sigma_px * 2 ** (np.arange(-1, inner + 2) / settings.levels)
 
 
-def _difference_stack(image: NDArray[np.float32], kernels: list[NDArray[np.float64]]) -> NDArray[np.float32]:
-    """Return the differences (L-1,H,W) of the L Gaussians that the L `kernels` make of `image` one after the other."""
-    dog = np.empty((len(kernels) - 1, *image.shape), np.float32)
+def _fill_differences(image: NDArray[np.float32], kernels: list[NDArray[np.float64]], dog: NDArray[np.float32]) -> None:
+    """Fill `dog` (L-1,H,W) with the differences of the L Gaussians that the L `kernels` make of `image` one after the other."""
     lower = _blur(image, kernels[0])
     for difference, kernel in zip(dog, kernels[1:], strict=True):
         upper = _blur(lower, kernel)
         np.subtract(upper, lower, out=difference)
         lower = upper
-    return dog
 
 
 def _blur(image: NDArray[np.float32], kernel: NDArray[np.float64]) -> NDArray[np.float32]:
-    return cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101), np.float32)
 
 
 @njit(cache=True, nogil=True)

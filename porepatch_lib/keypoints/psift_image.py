@@ -28,14 +28,14 @@ def double_uint8(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def doubled_masked_image(grey: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Return the uint8 image (2H,2W) the reference detects on: doubled, mask shrunk, outside and saturated pixels black.
 
-    `grey` and `mask` (255 = keep) are (H,W). The doubled mask is eroded by an L1 ball of radius 80 and dilated by one of radius 20;
-    255 counts as 1 and the product saturates, so that partly masked pixels become 255 and, like saturated skin, turn black.
+    `grey` and `mask` (255 = keep) are (H,W). The doubled mask is eroded by an L1 ball of radius 80 and dilated by one of radius
+    20; 255 counts as 1 and the product saturates, so that partly masked pixels become 255 and, like saturated skin, turn black.
     """
     doubled = double_uint8(grey)
     if mask is not None and mask.min() < 255:
         keep = dilate_diamond(erode_diamond(double_uint8(mask), EROSION_RADIUS), DILATION_RADIUS)
         keep[keep == 255] = 1
-        doubled = cv2.multiply(doubled, keep)
+        doubled = np.asarray(cv2.multiply(doubled, keep), np.uint8)
     doubled[doubled == 255] = 0
     return doubled
 
@@ -51,7 +51,7 @@ def dilate_diamond(image: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     The ball of radius n moved to its four neighbours at distance k <= n covers the ball of radius n + k
     (van den Boomgaard's logarithmic decomposition).
     """
-    padded = cv2.copyMakeBorder(image, radius, radius, radius, radius, cv2.BORDER_CONSTANT, value=0)
+    padded = np.pad(image, radius)
     reached = 1
     padded = np.maximum(padded, _four_neighbours(padded, 1))
     while reached < radius:

@@ -1,7 +1,8 @@
 """The PSIFT detector exactly as the PorePatch authors run it, their 8-bit rounding and +0.25 px offset included.
 
-Source: facts 1-5 and 7 of the reference vectors (arXiv 2512.00381 and its published code; VLFeat-style refinement). Double precision,
-because a float32 pyramid moves or loses several per cent of the points. The image is worked through in strips of full width.
+Source: facts 1-5 and 7 of the reference vectors (arXiv 2512.00381 and its published code; VLFeat-style refinement). Double
+precision, because a float32 pyramid moves or loses several per cent of the points. The image is worked through in strips of full
+width.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from porepatch_lib.keypoints.scale_space import (
     first_blur,
     sigma_of,
 )
-from porepatch_lib.threads import map_threads
+from porepatch_lib.keypoints.strips import Strip, map_strips
 
 CONTRAST_UNIT = (2 ** (1 / LEVELS) - 1) / (2 ** (1 / LEVELS) + 1)
 """T: the DoG value of a Gaussian blob of unit contrast."""
@@ -166,29 +167,27 @@ def _octave_candidates(
     rows, cols = shape
     following = np.empty(((rows + 1) // 2, (cols + 1) // 2))
 
-    def work(start: int) -> NDArray[np.float64]:
-        stop = min(start + _STRIP_ROWS, rows)
-        low, high = max(start - _HALO, 0), min(stop + _HALO, rows)
-        dog, level_7 = _difference_stack(base_rows(low, high))
-        following[start // 2 : (stop + 1) // 2] = level_7[start - low : stop - low : 2, ::2]
-        maxima = strict_maxima(dog, threshold, start - low, stop - low)
-        return _refine(dog, maxima, low, rows)
+    def candidates_of(strip: Strip, dog: NDArray[np.float64]) -> NDArray[np.float64]:
+        own = slice(strip.start - strip.low, strip.stop - strip.low)
+        level_7 = _fill_differences(base_rows(strip.low, strip.high), dog)
+        following[strip.start // 2 : (strip.stop + 1) // 2] = level_7[own][::2, ::2]
+        return _refine(dog, strict_maxima(dog, threshold, own.start, own.stop), strip.low, rows)
 
-    found = np.concatenate(map_threads(work, range(0, rows, _STRIP_ROWS), threads))
+    differences = LAST_LEVEL - FIRST_LEVEL
+    found = np.concatenate(map_strips(candidates_of, shape, _STRIP_ROWS, _HALO, differences, np.float64, threads))
     return found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))], following
 
 
-def _difference_stack(base: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the 10 differences of an octave (10,H,W) and its level 7 from level -1."""
-    dog = np.empty((LAST_LEVEL - FIRST_LEVEL, *base.shape))
+def _fill_differences(base: NDArray[np.float64], dog: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fill `dog` (10,H,W) with the differences of an octave, from its level -1; return level 7."""
     lower = level_7 = base
-    for index, level in enumerate(range(FIRST_LEVEL + 1, LAST_LEVEL + 1)):
+    for difference, level in zip(dog, range(FIRST_LEVEL + 1, LAST_LEVEL + 1), strict=True):
         upper = blur(lower, blur_of_level(level))
-        np.subtract(upper, lower, out=dog[index])
+        np.subtract(upper, lower, out=difference)
         if level == LEVELS - 1:
             level_7 = upper
         lower = upper
-    return dog, level_7
+    return level_7
 
 
 @njit(cache=True, nogil=True)

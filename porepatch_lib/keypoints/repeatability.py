@@ -13,8 +13,8 @@ from scipy.spatial import cKDTree
 class Repeatability:
     """Keypoints of view 1 found again in view 2.
 
-    `share` = `count` / `visible` (NaN when nothing is visible); `index_1`, `index_2` (K,) int64 are the rows of the K = `count` pairs,
-    `error_px` (K,) float64 their distances in view 2.
+    `share` = `count` / `visible` (NaN when nothing is visible); `index_1`, `index_2` (K,) int64 are the rows of the K = `count`
+    pairs, `error_px` (K,) float64 their distances in view 2.
     """
 
     share: float
@@ -28,10 +28,10 @@ class Repeatability:
 def repeatability(transferred_xy: NDArray[np.floating], xy_2: NDArray[np.floating], tolerance_px: float) -> Repeatability:
     """Count keypoints of view 1 that view 2 has within `tolerance_px` (after Mikolajczyk et al. 2005, points for regions).
 
-    `transferred_xy` (N,2) are the keypoints of view 1 moved to view 2 by the true geometry, NaN where view 2 does not see the place;
-    `xy_2` (M,2) are all keypoints of view 2. A keypoint counts when it and a keypoint of view 2 are each other's nearest and at most
-    `tolerance_px` apart, so that no keypoint is used twice. The denominator is the number of visible keypoints of view 1:
-    the measure is not symmetric in the views. Dense keypoints meet by accident: compare with `chance_share`.
+    `transferred_xy` (N,2) are the keypoints of view 1 moved to view 2 by the true geometry, NaN where view 2 does not see the
+    place; `xy_2` (M,2) are all keypoints of view 2. A keypoint counts when it and a keypoint of view 2 are each other's nearest
+    and at most `tolerance_px` apart, so that no keypoint is used twice. The denominator is the number of visible keypoints of
+    view 1: the measure is not symmetric in the views. Dense keypoints meet by accident: compare with `chance_share`.
     """
     visible = np.flatnonzero(np.isfinite(transferred_xy).all(axis=1))
     seen = np.asarray(transferred_xy, np.float64)[visible]

@@ -1,7 +1,7 @@
 """The Gaussian scale space of PSIFT: 3 octaves of 8 levels on an image doubled in size.
 
-Level s = -1..9 of octave o has sigma 2^(1/8) * 2^(o + s/8) pixels of the doubled image; the lowest is 1.0. The first pixel of every
-octave is the first pixel of the doubled image, so a position in octave o times 2^o is a position in the doubled image.
+Level s = -1..9 of octave o has sigma 2^(1/8) * 2^(o + s/8) pixels of the doubled image; the lowest is 1.0. The first pixel of
+every octave is the first pixel of the doubled image, so a position in octave o times 2^o is a position in the doubled image.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def gaussian_pyramid(image: NDArray[Any], octaves: int, dtype: DTypeLike, thread
     Source: facts 2 of PSIFT (Lowe 2004 with 8 levels an octave). Every level is kept: for large images work in tiles.
     """
     base = blur_threaded(np.ascontiguousarray(image, dtype), first_blur(), threads)
-    pyramid = []
+    pyramid: list[list[NDArray[Any]]] = []
     for octave in range(octaves):
         if octave:
             base = next_base(pyramid[-1])

@@ -110,7 +110,9 @@ def _search(one: NDArray[np.float32], two: NDArray[np.float32], threads: int) ->
     panels, panel_half = _panels(two, half_2, threads)
     bounds = np.linspace(0, len(left) // _ROWS, max(1, threads) + 1).astype(int) * _ROWS
     found = map_threads(
-        lambda part: _search_rows(left, left_half, panels, panel_half, bounds[part], bounds[part + 1]), range(len(bounds) - 1), threads
+        lambda part: _search_rows(left, left_half, panels, panel_half, bounds[part], bounds[part + 1]),
+        range(len(bounds) - 1),
+        threads,
     )
     rows = np.concatenate([part[0] for part in found], axis=1)[:, : len(one)]
     row_index = np.concatenate([part[1] for part in found], axis=1)[:, : len(one)]

@@ -19,6 +19,7 @@ from porepatch_lib.tables import PATCH_PAIRS, PATCHES, empty_frame, write_table
 logger = logging.getLogger(__name__)
 
 _BLOCK = 4096
+_NAMED_SUBJECTS = 8
 
 
 def build_dataset(
@@ -70,9 +71,10 @@ def build_dataset(
 
 
 def _nothing_to_learn(split: str, subjects: Sequence[str], patches: int, hint: str) -> str:
-    found = "no patches at all" if patches == 0 else "one surface point only"
+    found = "no patches at all" if patches == 0 else "the patches of one surface point only"
+    named = ", ".join(subjects[:_NAMED_SUBJECTS]) + (", ..." if len(subjects) > _NAMED_SUBJECTS else "")
     return (
-        f"The {split} has {found}: of its {len(subjects)} subjects ({', '.join(subjects)}) no others kept a point seen in two "
-        f"photographs; {hint or 'look at the status of their reconstructions'}, then give photographs that overlap more, a lower "
-        "crop factor, or looser matching."
+        f"The {split} has {found}: its {len(subjects)} subjects ({named}) kept too few points seen in two photographs; "
+        f"{hint or 'look at the status of their reconstructions'}, then give photographs that overlap more, a lower crop factor, "
+        "or looser matching."
     )

@@ -13,7 +13,7 @@ from porepatch_lib.rendering.head import Landmarks
 FloatArray = NDArray[np.float64]
 Map = NDArray[np.float32]
 
-_HARD_CORE = 0.6  # least distance between pores over the mean distance density^(-1/2)
+_HARD_CORE = 0.75  # least distance between pores over the mean distance density^(-1/2)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,9 @@ def take_photograph(
 def skin_mask(skin: Skin, uv: NDArray[np.float32], cosine: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return 255 where bare skin is seen not too grazingly: face coordinates (H,W,2) mm, viewing cosine (H,W)."""
     texels = (np.nan_to_num(uv, nan=-1e4) - skin.low_mm.astype(np.float32)) / np.float32(skin.region_step_mm)
-    region = cv2.remap(skin.region, texels, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    region = cv2.remap(
+        skin.region, texels[..., 0], texels[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
     return np.where((region > 0) & (cosine >= _LEAST_COSINE), np.uint8(255), np.uint8(0))
 
 

@@ -9,12 +9,22 @@ import numpy as np
 
 from porepatch_lib.errors import PorePatchError
 
-_POSITIVE = ("views", "width", "height", "distance_mm", "field_height_mm", "supersampling", "texel_mm", "mesh_step_mm", "blur_px")
+_POSITIVE = (
+    "views",
+    "width",
+    "height",
+    "distance_mm",
+    "field_height_mm",
+    "supersampling",
+    "texel_mm",
+    "mesh_step_mm",
+    "pore_density_per_cm2",
+    "blur_px",
+)
 _NOT_NEGATIVE = (
     "azimuth_deg",
     "elevation_deg",
     "distortion",
-    "pore_density_per_cm2",
     "pore_contrast",
     "relief",
     "specular",

@@ -104,11 +104,11 @@ def _slope(values, depth, row, column, row_step, column_step, axis):  # type: ig
     total, count = 0.0, 0
     for sign in (-1, 1):
         near_row, near_column = row + sign * row_step, column + sign * column_step
-        if 0 <= near_row < depth.shape[0] and 0 <= near_column < depth.shape[1]:
-            # NaN compares false
-            if abs(depth[near_row, near_column] - depth[row, column]) < _MOST_DEPTH_STEP_MM:
-                total += sign * (values[near_row, near_column, axis] - values[row, column, axis])
-                count += 1
+        if not (0 <= near_row < depth.shape[0] and 0 <= near_column < depth.shape[1]):
+            continue
+        if abs(depth[near_row, near_column] - depth[row, column]) < _MOST_DEPTH_STEP_MM:  # false on the background
+            total += sign * (values[near_row, near_column, axis] - values[row, column, axis])
+            count += 1
     return total / count if count else 0.0
 
 

@@ -150,7 +150,7 @@ def _brow_hairs(shape: tuple[int, int], marks: Landmarks, texel: float, rng: np.
             lean = float(rng.uniform(0.2, 1.2))
             end = start + rng.uniform(4.0, 8.0) * np.array([side * np.cos(lean), np.sin(lean)])
             first, last = (np.round((point - _LOW_MM) / texel).astype(int).tolist() for point in (start, end))
-            cv2.line(drawing, first, last, 255, max(int(round(0.14 / texel)), 1), cv2.LINE_AA)
+            cv2.line(drawing, first, last, 255, max(round(0.14 / texel), 1), cv2.LINE_AA)
     return drawing.astype(np.float32) / 255.0
 
 
@@ -164,7 +164,10 @@ def _to_texels(coarse: FloatArray, shape: tuple[int, ...], texel: float) -> Map:
     ratio = texel / _REGION_STEP_MM
     scale = np.array([[ratio, 0.0, 0.0], [0.0, ratio, 0.0]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(coarse.astype(np.float32), scale, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    size = (shape[1], shape[0])
+    return np.asarray(
+        cv2.warpAffine(coarse.astype(np.float32), scale, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
 
 
 def _step(signed_mm: FloatArray, width_mm: float) -> FloatArray:

@@ -40,7 +40,8 @@ def build_scene(vertices: FloatArray, triangles: NDArray[np.int32], threads: int
     import open3d as o3d
 
     scene = o3d.t.geometry.RaycastingScene(nthreads=threads)
-    scene.add_triangles(o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(triangles.astype(np.uint32)))
+    from_numpy = o3d.core.Tensor.from_numpy
+    scene.add_triangles(from_numpy(vertices.astype(np.float32)), from_numpy(triangles.astype(np.uint32)))
     return scene
 
 
@@ -59,7 +60,7 @@ def cast_view(scene: Any, camera: Camera, pose: Pose, threads: int) -> Hits:
         rays = np.empty((*direction[rows].shape[:2], 6), np.float32)
         rays[..., :3] = pose.centre
         rays[..., 3:] = direction[rows]
-        hits = scene.cast_rays(o3d.core.Tensor(rays), nthreads=threads)
+        hits = scene.cast_rays(o3d.core.Tensor.from_numpy(rays), nthreads=threads)
         distance = hits["t_hit"].numpy()
         depth[rows] = np.where(np.isfinite(distance), distance, np.nan)
         triangle[rows] = hits["primitive_ids"].numpy()
@@ -90,7 +91,7 @@ def _is_free(scene: Any, starts: FloatArray, directions: FloatArray, threads: in
     import open3d as o3d
 
     rays = np.concatenate([starts, directions], axis=1).astype(np.float32)
-    occluded = scene.test_occlusions(o3d.core.Tensor(rays), nthreads=threads).numpy()
+    occluded = scene.test_occlusions(o3d.core.Tensor.from_numpy(rays), nthreads=threads).numpy()
     return np.asarray(~occluded)
 
 

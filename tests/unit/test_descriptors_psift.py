@@ -125,9 +125,11 @@ def test_a_missing_level_is_an_error() -> None:
 
 
 def test_doubling_keeps_positions_and_does_not_round() -> None:
-    ramp = np.tile(np.arange(20, dtype=np.uint8), (8, 1))
-    doubled = double_float(ramp) * 255
-    np.testing.assert_allclose(doubled[8, 8:-8], (np.arange(8, 32) - 0.5) / 2, atol=1e-4)
+    doubled = double_float(np.tile(np.arange(20, dtype=np.uint8), (8, 1))) * 255
+    # OpenCV's cubic leaves a ripple of period two on a ramp, alike on both pixels that come from one.
+    pairs = doubled[8, 8:-8].reshape(-1, 2)
+    np.testing.assert_allclose(pairs.mean(axis=1), np.arange(4, 16), atol=1e-4)
+    assert (np.abs(pairs[:, 1] - pairs[:, 0] - 0.5) < 0.1).all()
 
 
 def _keypoints(x: float, y: float, sigma_px: float) -> Keypoints:
@@ -138,15 +140,16 @@ def _keypoints(x: float, y: float, sigma_px: float) -> Keypoints:
 
 @pytest.mark.parametrize("bins", [8, 4])
 def test_describes_a_turned_photograph_alike(bins: int) -> None:
-    """Fixes the pixel centre: any offset of the position would not turn with the image."""
+    """Fixes the pixel centre: an offset of the position would not turn with the image. Octave 0 only: no pixels are skipped."""
     grey = cv2.GaussianBlur(np.random.default_rng(5).integers(0, 256, (161, 161), np.uint8), (0, 0), 1.5)
-    upright = describe_psift(grey, _keypoints(83.3, 71.6, 1.4), bins, 1).reshape(bins, bins, 8)
-    turned = describe_psift(np.rot90(grey).copy(), _keypoints(71.6, 160 - 83.3, 1.4), bins, 1).reshape(bins, bins, 8)
-    np.testing.assert_allclose(turned, np.roll(np.rot90(upright), 2, axis=2), atol=2e-3)
+    upright = describe_psift(grey, _keypoints(83.3, 71.6, 1.0), bins, 1).reshape(bins, bins, 8)
+    turned = describe_psift(np.rot90(grey).copy(), _keypoints(71.6, 160 - 83.3, 1.0), bins, 1).reshape(bins, bins, 8)
+    np.testing.assert_allclose(turned, np.roll(np.rot90(upright), 2, axis=2), atol=1e-4)
 
 
-def test_wrong_scale_indices_are_replaced_by_the_nearest() -> None:
+@pytest.mark.parametrize("scale", [(-1, 3), (2, 9), (0, 0), (0, 30)])
+def test_wrong_scale_indices_are_replaced_by_the_nearest(scale: tuple[int, int]) -> None:
     grey = np.random.default_rng(6).integers(0, 256, (90, 90), np.uint8)
     good = _keypoints(45, 45, 1.7)
-    foreign = Keypoints(**{**vars(good), "octave": np.array([-1], np.int8), "level": np.array([3], np.int8)})
+    foreign = Keypoints(**{**vars(good), "octave": np.array(scale[:1], np.int8), "level": np.array(scale[1:], np.int8)})
     np.testing.assert_array_equal(describe_psift(grey, foreign, 8, 1), describe_psift(grey, good, 8, 1))

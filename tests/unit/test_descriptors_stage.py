@@ -60,6 +60,16 @@ def test_sift_is_covariant_with_scale() -> None:
         assert first @ describe_sift(large, half, False)[0] < 0.9
 
 
+@pytest.mark.parametrize("sigma", [0.9, 1.6, 2.0])
+def test_sift_is_centred_on_the_pixel(sigma: float) -> None:
+    """Half a turn about the keypoint permutes the bins, in the doubled octave as in the first."""
+    grey = _texture(5, 121, 121)
+    at = [np.array([value], np.float32) for value in (60, 60, sigma, 0, 0)]
+    keypoint = Keypoints(*at, *np.zeros((2, 1), np.int8))
+    upright, turned = (describe_sift(image, keypoint, False).reshape(4, 4, 8) for image in (grey, np.rot90(grey, 2).copy()))
+    np.testing.assert_allclose(turned, np.roll(upright[::-1, ::-1], 4, axis=2), atol=0.01)
+
+
 def test_sift_octave_and_layer_reproduce_sigma() -> None:
     sigma = np.array([1.0, 1.6, 2.0, 3.3, 7.0, 20.0])
     octave, layer = octave_and_layer(sigma, 2000)
@@ -97,7 +107,7 @@ def test_hand_made_descriptors_keep_the_contract(name: str) -> None:
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     order = np.random.default_rng(0).permutation(40)
     np.testing.assert_array_equal(describe_image(name, grey, keypoints.select(order), 2), rows[order])
-    assert not describe_image(name, np.full_like(grey, 90), keypoints, 1).any()
+    assert not describe_image(name, np.zeros_like(grey), keypoints, 1).any()
     assert describe_image(name, grey, _keypoints(0), 1).shape == (0, rows.shape[1])
 
 

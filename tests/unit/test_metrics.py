@@ -173,6 +173,21 @@ def test_second_cluster_widens_and_weights_are_products():
     assert both[1] - both[0] > single[1] - single[0]
 
 
+def test_interval_equals_repeating_the_pairs():
+    rng = np.random.default_rng(5)
+    distances, is_match = noisy_set(rng, 30)
+    one = rng.integers(12, size=60)
+    two = np.where(is_match, one, rng.integers(12, size=60))
+    draws = np.random.default_rng(9)
+    rates = []
+    for _ in range(50):
+        weights = np.bincount(draws.integers(12, size=12), minlength=12)
+        copies = np.where(one == two, weights[one], weights[one] * weights[two])
+        rates.append(fpr95(np.repeat(distances, copies), np.repeat(is_match, copies)))
+    expected = np.quantile(rates, [0.1, 0.9])
+    np.testing.assert_allclose(fpr95_interval(distances, is_match, one, two, seed=9, repeats=50, level=0.8), expected)
+
+
 def test_interval_without_errors_keeps_the_binomial_bound():
     distances, is_match = pairs(np.zeros(50), np.ones(50))
     assert fpr95_interval(distances, is_match, np.arange(100), seed=0) == (0.0, pytest.approx(1 - 0.025 ** (1 / 50)))

@@ -82,14 +82,17 @@ def test_same_image_number_of_two_subjects_is_not_the_same_photograph():
     assert matches == {(0, 1), (2, 3)} and len(others) == 2 and others <= {(0, 2), (0, 3), (1, 2), (1, 3)}
 
 
-def test_large_set_by_rejection_is_right_unique_and_seeded():
+@pytest.mark.parametrize("distance", [0.0, 12.0])
+def test_large_set_by_rejection_is_right_unique_and_seeded(distance):
     rng = np.random.default_rng(3)
     index = random_index(900, 5, rng, spread=300.0)  # 5 million pairs of rows: more than are enumerated
-    settings = PairSettings(4000, 12.0)
+    settings = PairSettings(4000, distance)
     pairs = draw_pairs(index, settings, np.random.default_rng(7))
     matches, others = drawn(pairs)
     assert len(matches) == len(others) == 2000
-    all_matches, allowed = allowed_pairs(index.iloc[:600], 12.0)
+    points = index["point_id"].to_numpy()
+    assert all(points[a] != points[b] for a, b in others)
+    all_matches, allowed = allowed_pairs(index.iloc[:600], distance)
     assert all(pair in all_matches for pair in matches if max(pair) < 600)
     inside = [pair for pair in others if max(pair) < 600]
     assert len(inside) > 20 and all(pair in allowed for pair in inside)
@@ -147,7 +150,10 @@ def test_dataset_is_its_subjects_one_after_another(tmp_path):
 
 @pytest.mark.parametrize(
     ("index", "words"),
-    [(index_of([]), "no patches at all"), (index_of([("a", 1, 0, 0, 0), ("a", 1, 1, 0, 0)]), "one surface point")],
+    [
+        (index_of([]), "no patches at all"),
+        (index_of([("a", 1, 0, 0, 0), ("a", 1, 1, 0, 0)]), "the patches of one surface point only"),
+    ],
 )
 def test_nothing_to_learn_from_is_one_clear_sentence(tmp_path, index, words):
     write_store(tmp_path, "a", index, np.random.default_rng(0))

@@ -124,6 +124,7 @@ def test_pores_are_dark_where_the_truth_says() -> None:
         height=360,
         field_height_mm=60.0,
         texel_mm=0.1,
+        mesh_step_mm=2.5,
         pore_density_per_cm2=60.0,
         noise=0.0,
         specular=0.0,
@@ -139,13 +140,15 @@ def test_pores_are_dark_where_the_truth_says() -> None:
     seen = (photograph.mask[row, column] > 0) & (np.abs(photograph.depth[row, column] - depth) < 0.5)
     assert seen.sum() > 400
     grey = photograph.image[..., 1].astype(np.float32)
+    grey -= cv2.GaussianBlur(grey, (0, 0), 5.0)
     patches = np.array([cv2.getRectSubPix(grey, (15, 15), (float(x), float(y))) for x, y in xy[seen]])
-    dip = np.median(patches[:, [0, -1], :].mean(axis=(1, 2))) - patches.mean(axis=0)
-    dip = np.maximum(dip - 0.3 * dip.max(), 0.0)
+    dip = -patches.mean(axis=0)
+    depth_of_dip = dip.max()
+    dip = np.maximum(dip - 0.3 * depth_of_dip, 0.0)
     offsets = np.arange(-7, 8)
     centre = np.array([(dip * offsets[None, :]).sum(), (dip * offsets[:, None]).sum()]) / dip.sum()
-    assert dip.max() > 5.0
-    np.testing.assert_allclose(centre, 0.0, atol=0.1)
+    assert depth_of_dip > 3.0
+    np.testing.assert_allclose(centre, 0.0, atol=0.05)
 
 
 def test_sphere_without_bumps_has_radial_normals_and_unit_tangents() -> None:
@@ -194,7 +197,7 @@ def test_pores_keep_their_distance_and_density() -> None:
     assert 45.0 < density < 100.0
     gaps = np.linalg.norm(pores.uv[:, None] - pores.uv[None, :1500], axis=2)
     gaps[np.arange(1500), np.arange(1500)] = np.inf
-    assert gaps.min() >= 0.6  # 0.6 of the mean distance 1 mm at 100 pores per square centimetre
+    assert gaps.min() >= 0.75  # 0.75 of the mean distance 1 mm at 100 pores per square centimetre
     assert pores.radius_mm.min() >= 0.07 and pores.radius_mm.max() <= 0.4
 
 
@@ -203,7 +206,7 @@ def test_noise_has_unit_variance_and_cells_have_thin_borders() -> None:
     assert abs(field.mean()) < 0.05 and 0.8 < field.std() < 1.2
     borders = cell_borders((200, 300), 10.0, 1.0, np.random.default_rng(0))
     assert borders.max() <= 1.0 and borders.max() > 0.99 and borders.min() == 0.0
-    assert 0.2 < borders.mean() < 0.5
+    assert 0.4 < borders.mean() < 0.6
 
 
 def test_defocus_grows_with_the_distance_from_the_focus() -> None:

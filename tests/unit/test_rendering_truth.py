@@ -57,10 +57,10 @@ def random_pixels(count: int = 500) -> np.ndarray:
 
 
 def test_surface_points_are_exact_on_a_tilted_plane() -> None:
-    view, normal = make_view((150.0, 60.0, 880.0)), np.array([0.3, -0.2, 0.93])
+    view, normal = make_view((150.0, 60.0, 880.0)), np.array([0.75, -0.2, 0.63])
     depth = as_image(plane_depth(view, normal, 4.0, grid()))
     points = surface_points(view, depth, random_pixels())
-    np.testing.assert_allclose(points @ normal, 4.0, atol=2e-4)
+    np.testing.assert_allclose(points @ normal, 4.0, atol=1e-4)
     np.testing.assert_allclose(project(view.camera, view.pose, points)[0], random_pixels(), atol=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_surface_points_and_angles_on_a_sphere() -> None:
 
 
 def test_transfer_between_two_views_of_a_sphere() -> None:
-    views = make_view((200.0, -100.0, 850.0), k1=0.15), make_view((-150.0, 50.0, 900.0), k1=-0.1)
+    views = make_view((200.0, -100.0, 850.0), k1=0.15), make_view((-600.0, 50.0, 650.0), k1=-0.1)
     depths = [as_image(sphere_depth(view, grid())) for view in views]
     xy = random_pixels()
     found = transfer(views[0], depths[0], views[1], depths[1], xy)

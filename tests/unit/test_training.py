@@ -26,7 +26,7 @@ from porepatch_lib.training.train import train
 
 VIEWS = 3
 SETTINGS = TrainingSettings(
-    steps=30, points_per_batch=64, warmup_steps=3, validate_every=10, checkpoint_every=5, learning_rate=0.003
+    steps=30, points_per_batch=32, warmup_steps=3, validate_every=10, checkpoint_every=5, learning_rate=0.003
 )
 
 # Run in a process of its own, which kills itself as soon as the checkpoint of step 5 lies on the disk.
@@ -44,7 +44,7 @@ paths, settings = json.loads(sys.argv[1])
 paths = {name: pathlib.Path(path) for name, path in paths.items()}
 checkpoint = paths["checkpoint_folder"] / "checkpoint.safetensors"
 threading.Thread(target=kill_after_checkpoint, args=[checkpoint], daemon=True).start()
-train(**paths, settings=TrainingSettings(**settings), initial_weights=None, seed=3, threads=2, device="cpu")
+train(**paths, settings=TrainingSettings(**settings), initial_weights=None, seed=3, threads=1, device="cpu")
 """
 
 
@@ -79,7 +79,7 @@ def _write_split(folder: Path, subject: str, points: int, seed: int) -> None:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("dataset")
     _write_split(folder / "train", "anna", 200, seed=1)
-    _write_split(folder / "validation", "bert", 150, seed=2)
+    _write_split(folder / "validation", "bert", 80, seed=2)
     return {
         "train_patches": folder / "train" / "patches.npy",
         "train_index": folder / "train" / "index.parquet",
@@ -103,7 +103,7 @@ def _train(
 ) -> dict[str, Any]:
     """Train on the CPU and return the card."""
     outputs = _outputs(folder)
-    train(**dataset, **outputs, settings=settings, initial_weights=initial_weights, seed=seed, threads=2, device="cpu")
+    train(**dataset, **outputs, settings=settings, initial_weights=initial_weights, seed=seed, threads=1, device="cpu")
     return read_json(outputs["output_card"])
 
 

@@ -5,10 +5,14 @@ from porepatch_lib.stage import stage
 
 with stage(snakemake.log[0], snakemake.threads):
     build_dataset(
+        split=snakemake.params.title,
         subjects=snakemake.params.subjects,
         patches=snakemake.input.patches,
         indexes=snakemake.input.index,
-        output=snakemake.output,
+        patches_output=snakemake.output.patches,
+        index_output=snakemake.output.index,
+        pairs_output=snakemake.output.pairs,
         settings=PairSettings(**snakemake.params.settings),
         seed=snakemake.params.seed,
+        hint=snakemake.params.hint,
     )

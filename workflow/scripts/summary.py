@@ -1,9 +1,18 @@
-"""Rule `summary`: write the table of the run."""
+"""Rule `summary`: write the table of the run and its figures."""
+
+from pathlib import Path
 
 from porepatch_lib.reporting.summary import write_summary
 from porepatch_lib.stage import stage
 
 with stage(snakemake.log[0], snakemake.threads):
     write_summary(
-        verification=snakemake.input.verification,
+        verification=[Path(path) for path in snakemake.input.verification],
+        detectors=[Path(path) for path in snakemake.input.detectors],
+        sfm=[Path(path) for path in snakemake.input.sfm],
+        cards=[Path(path) for path in snakemake.input.cards],
+        curves=[Path(path) for path in snakemake.input.curves],
+        datasets=[Path(path) for path in snakemake.input.datasets],
+        summary=Path(snakemake.output.summary),
+        figures=Path(snakemake.output.figures),
     )

@@ -1,0 +1,70 @@
+"""A sparse COLMAP model read into our own conventions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from porepatch_lib.errors import PorePatchError
+from porepatch_lib.geometry import Camera, FloatArray, Pose
+from porepatch_lib.sfm.colmap import from_colmap_camera, from_colmap_id, from_colmap_pose
+
+
+@dataclass(frozen=True)
+class SparseModel:
+    """Registered views and triangulated points, pixel centre = integer, identifiers ours.
+
+    `cameras`, `poses`: by image_id. `point_ids` (P,) int64 ascending and `xyz` (P,3) float64 in world units. Observations,
+    M rows sorted by point then image_id then keypoint_id: `observed_point` (M,) int64 is a row of `xyz`, `image_id`,
+    `keypoint_id` (M,) int32.
+    """
+
+    cameras: dict[int, Camera]
+    poses: dict[int, Pose]
+    point_ids: NDArray[np.int64]
+    xyz: FloatArray
+    observed_point: NDArray[np.int64]
+    image_id: NDArray[np.int32]
+    keypoint_id: NDArray[np.int32]
+
+
+def read_model(folder: Path) -> SparseModel:
+    """Read a binary COLMAP model.
+
+    Raises:
+        PorePatchError: if the folder holds no readable model.
+    """
+    try:
+        return model_of(pycolmap.Reconstruction(folder))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise PorePatchError(f"Cannot read the COLMAP model {folder} ({error}); delete its folder and run again.") from error
+
+
+def model_of(reconstruction: pycolmap.Reconstruction) -> SparseModel:
+    """Convert a COLMAP reconstruction."""
+    images = [reconstruction.images[image_id] for image_id in sorted(reconstruction.reg_image_ids())]
+    own = [from_colmap_id(image.image_id) for image in images]
+    point_ids = np.array(sorted(reconstruction.points3D), np.int64)
+    points = [reconstruction.points3D[point_id] for point_id in point_ids.tolist()]
+    rows = np.array(
+        [
+            (row, from_colmap_id(element.image_id), element.point2D_idx)
+            for row, point in enumerate(points)
+            for element in point.track.elements
+        ],
+        np.int64,
+    ).reshape(-1, 3)
+    rows = rows[np.lexsort(rows.T[::-1])]
+    return SparseModel(
+        cameras=dict(zip(own, (from_colmap_camera(reconstruction.cameras[image.camera_id]) for image in images), strict=True)),
+        poses=dict(zip(own, (from_colmap_pose(image.cam_from_world()) for image in images), strict=True)),
+        point_ids=point_ids,
+        xyz=np.array([point.xyz for point in points], np.float64).reshape(-1, 3),
+        observed_point=rows[:, 0],
+        image_id=rows[:, 1].astype(np.int32),
+        keypoint_id=rows[:, 2].astype(np.int32),
+    )
