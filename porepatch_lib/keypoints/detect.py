@@ -46,7 +46,7 @@ def make_detector(settings: KeypointSettings, threads: int) -> Detector:
     """
     try:
         pore = PoreSettings(target_count=settings.target_count, **settings.pore)  # type: ignore[arg-type]
-        reference = ReferenceSettings(target_count=settings.target_count, **settings.psift_reference)  # type: ignore[arg-type]
+        reference = ReferenceSettings(target_count=settings.target_count, **settings.psift_reference)
     except TypeError as error:
         raise PorePatchError(
             f"The keypoint settings have an unknown or repeated field ({error}); mend the configuration."

@@ -1,0 +1,80 @@
+"""The default configuration, its schema and the settings of the library say the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from porepatch_lib.captures.photographs import PhotographSettings
+from porepatch_lib.config import SCHEMAS, read_config
+from porepatch_lib.evaluation.detectors import DetectorSettings
+from porepatch_lib.evaluation.test_set import TruthSettings
+from porepatch_lib.evaluation.verification import VerificationSettings
+from porepatch_lib.keypoints.detect import KeypointSettings, make_detector
+from porepatch_lib.keypoints.pore import PoreSettings
+from porepatch_lib.keypoints.psift_reference import ReferenceSettings
+from porepatch_lib.matching.match import MatchSettings
+from porepatch_lib.patches.extract import PatchSettings
+from porepatch_lib.patches.pairs import PairSettings
+from porepatch_lib.rendering.settings import RenderSettings
+from porepatch_lib.sfm.settings import SfmSettings
+from porepatch_lib.sfm.tracks import TrackSettings
+from porepatch_lib.training.settings import TrainingSettings
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_SECTIONS = {
+    "rendering": RenderSettings,
+    "photographs": PhotographSettings,
+    "keypoints": KeypointSettings,
+    "matching": MatchSettings,
+    "sfm": SfmSettings,
+    "tracks": TrackSettings,
+    "patches": PatchSettings,
+    "pairs": PairSettings,
+    "training": TrainingSettings,
+    "truth": TruthSettings,
+    "verification": VerificationSettings,
+    "detector_evaluation": DetectorSettings,
+}
+
+
+def _config() -> dict[str, Any]:
+    return yaml.safe_load((_PROJECT / "config/config.yaml").read_text())
+
+
+def _schema() -> dict[str, Any]:
+    return yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text())["properties"]
+
+
+def test_default_is_valid_and_complete() -> None:
+    config = read_config(_config())
+    assert set(config) == set(_schema())
+
+
+@pytest.mark.parametrize("section", _SECTIONS)
+def test_section_is_the_settings(section: str) -> None:
+    names = {field.name for field in dataclasses.fields(_SECTIONS[section])}
+    assert set(_config()[section]) == names
+    assert set(_schema()[section]["properties"]) == names
+    _SECTIONS[section](**_config()[section])
+
+
+def test_detector_sections() -> None:
+    keypoints, schema = _config()["keypoints"], _schema()["keypoints"]["properties"]
+    for detector, settings in (("pore", PoreSettings), ("psift_reference", ReferenceSettings)):
+        names = {field.name for field in dataclasses.fields(settings)} - {"target_count"}
+        assert set(keypoints[detector]) == names
+        assert set(schema[detector]["properties"]) == names
+    make_detector(KeypointSettings(**keypoints), threads=1)
+
+
+@pytest.mark.parametrize("path", sorted((_PROJECT / "config/examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_are_valid(path: Path) -> None:
+    config = _config()
+    for key, value in yaml.safe_load(path.read_text()).items():
+        config[key] = {**config[key], **value} if isinstance(value, dict) else value
+    read_config(config)
