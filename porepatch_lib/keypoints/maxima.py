@@ -1,4 +1,4 @@
-"""Strict local maxima of a difference-of-Gaussians stack, and the quadratic fit around them (numba kernels)."""
+"""Local maxima of a difference-of-Gaussians stack, and the quadratic fit around them (numba kernels)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ _SINGULAR_PIVOT = 1e-10
 _PIXELS_PER_MAXIMUM = 128
 
 
-def strict_maxima(dog: NDArray[Any], threshold: float, first_row: int, last_row: int) -> NDArray[np.int32]:
-    """Find pixels of `dog` (levels, rows, cols) at or above `threshold` and strictly above their 26 neighbours.
+def local_maxima(dog: NDArray[Any], threshold: float, first_row: int, last_row: int, strict: bool) -> NDArray[np.int32]:
+    """Find pixels of `dog` (levels, rows, cols) at or above `threshold` and above their 26 neighbours.
 
+    Of equal neighbours none is a maximum if `strict`; otherwise the first is, so that a blob halfway between pixels is found.
     Rows first_row <= y < last_row of all inner levels are searched, the outermost rows and columns never. Returns int32 (N,3):
     level index, y, x, ordered by level, then row, then column.
     """
     # A second scan, seldom needed, is faster than a kernel that makes its array longer as it goes.
     found = np.empty((dog.size // _PIXELS_PER_MAXIMUM, 3), np.int32)
-    count = _scan(dog, threshold, first_row, last_row, found)
+    count = _scan(dog, threshold, first_row, last_row, strict, found)
     if count > len(found):
         found = np.empty((count, 3), np.int32)
-        _scan(dog, threshold, first_row, last_row, found)
+        _scan(dog, threshold, first_row, last_row, strict, found)
     return found[:count]
 
 
 @njit(cache=True, nogil=True)
-def _scan(dog: NDArray[Any], threshold: float, first_row: int, last_row: int, found: NDArray[np.int32]) -> int:
+def _scan(dog: NDArray[Any], threshold: float, first_row: int, last_row: int, strict: bool, found: NDArray[np.int32]) -> int:
     """Count the maxima; write as many of them to `found` as it has rows for."""
     levels, rows, cols = dog.shape
     count = 0
@@ -37,7 +38,7 @@ def _scan(dog: NDArray[Any], threshold: float, first_row: int, last_row: int, fo
         for y in range(max(first_row, 1), min(last_row, rows - 1)):
             _flag_likely_maxima(dog, level, y, threshold, flags)
             for inner in range(flags.shape[0]):
-                if flags[inner] and _is_strict_maximum(dog, level, y, inner + 1):
+                if flags[inner] and _is_maximum(dog, level, y, inner + 1, strict):
                     if count < found.shape[0]:
                         found[count, 0] = level
                         found[count, 1] = y
@@ -48,23 +49,25 @@ def _scan(dog: NDArray[Any], threshold: float, first_row: int, last_row: int, fo
 
 @njit(cache=True, nogil=True)
 def _flag_likely_maxima(dog: NDArray[Any], level: int, y: int, threshold: float, flags: NDArray[np.uint8]) -> None:
-    """Flag the inner pixels of a row above their six nearest neighbours: without branches, the compiler vectorises it."""
+    """Flag the inner pixels of a row that their six nearest neighbours allow: without branches, the compiler vectorises it."""
     row, left, right = dog[level, y, 1:-1], dog[level, y, :-2], dog[level, y, 2:]
     above, below = dog[level, y - 1, 1:-1], dog[level, y + 1, 1:-1]
     finer, coarser = dog[level - 1, y, 1:-1], dog[level + 1, y, 1:-1]
     for x in range(flags.shape[0]):
         value = row[x]
-        in_row = (value >= threshold) & (value > left[x]) & (value > right[x])
-        flags[x] = in_row & (value > above[x]) & (value > below[x]) & (value > finer[x]) & (value > coarser[x])
+        in_row = (value >= threshold) & (value > left[x]) & (value >= right[x])
+        flags[x] = in_row & (value > above[x]) & (value >= below[x]) & (value > finer[x]) & (value >= coarser[x])
 
 
 @njit(cache=True, nogil=True)
-def _is_strict_maximum(dog: NDArray[Any], level: int, y: int, x: int) -> bool:
+def _is_maximum(dog: NDArray[Any], level: int, y: int, x: int, strict: bool) -> bool:
     value = dog[level, y, x]
     for ds in range(-1, 2):
         for dy in range(-1, 2):
             for dx in range(-1, 2):
-                if (ds != 0 or dy != 0 or dx != 0) and dog[level + ds, y + dy, x + dx] >= value:
+                order = 9 * ds + 3 * dy + dx
+                other = dog[level + ds, y + dy, x + dx]
+                if other > value or (other == value and (order < 0 or (strict and order > 0))):
                     return False
     return True
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.keypoints import scale_space
 from porepatch_lib.keypoints.keypoints import Keypoints
-from porepatch_lib.keypoints.maxima import gradient_and_hessian, newton_offset, strict_maxima
+from porepatch_lib.keypoints.maxima import gradient_and_hessian, local_maxima, newton_offset
 from porepatch_lib.keypoints.strips import Strip, map_strips
 
 _CANDIDATE_SHARE = 0.8
@@ -120,7 +120,7 @@ def _find_blobs(grey: NDArray[np.uint8], settings: PoreSettings, threads: int) -
 
     def blobs_of(strip: Strip, dog: NDArray[np.float32]) -> NDArray[np.float64]:
         _fill_differences(grey[strip.low : strip.high].astype(np.float32), kernels, dog)
-        maxima = strict_maxima(dog, threshold, strip.start - strip.low, strip.stop - strip.low)
+        maxima = local_maxima(dog, threshold, strip.start - strip.low, strip.stop - strip.low, strict=False)
         found = _refine(dog, maxima, edge_limit)
         found[:, _Y] += strip.low
         return found

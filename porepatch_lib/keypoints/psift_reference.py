@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from porepatch_lib.keypoints.keypoints import Keypoints
-from porepatch_lib.keypoints.maxima import gradient_and_hessian, newton_offset, strict_maxima
+from porepatch_lib.keypoints.maxima import gradient_and_hessian, local_maxima, newton_offset
 from porepatch_lib.keypoints.psift_image import doubled_masked_image
 from porepatch_lib.keypoints.scale_space import (
     FIRST_LEVEL,
@@ -171,7 +171,7 @@ def _octave_candidates(
         own = slice(strip.start - strip.low, strip.stop - strip.low)
         level_7 = _fill_differences(base_rows(strip.low, strip.high), dog)
         following[strip.start // 2 : (strip.stop + 1) // 2] = level_7[own][::2, ::2]
-        return _refine(dog, strict_maxima(dog, threshold, own.start, own.stop), strip.low, rows)
+        return _refine(dog, local_maxima(dog, threshold, own.start, own.stop, strict=True), strip.low, rows)
 
     differences = LAST_LEVEL - FIRST_LEVEL
     found = np.concatenate(map_strips(candidates_of, shape, _STRIP_ROWS, _HALO, differences, np.float64, threads))

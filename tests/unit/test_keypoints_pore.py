@@ -58,6 +58,14 @@ def test_blobs_are_found_where_and_as_large_as_they_are() -> None:
     assert keypoints.octave.dtype == keypoints.level.dtype == np.int8
 
 
+@pytest.mark.parametrize("place", [(40.0, 40.0), (40.5, 40.0), (40.5, 40.5)])
+def test_a_blob_halfway_between_pixels_is_found_once(place: tuple[float, float]) -> None:
+    image = scene(np.array([[*place, 1.5, 40.0]]), (80, 82))
+    keypoints = detect_pores(image, None, PoreSettings(min_contrast=20.0), 1)
+    assert len(keypoints) == 1
+    np.testing.assert_allclose(keypoints.xy[0], place, atol=0.05)
+
+
 def test_strongest_come_first_and_the_target_is_kept() -> None:
     blobs = lattice(1)
     blobs[:, 3] = np.linspace(20, 60, len(blobs))
