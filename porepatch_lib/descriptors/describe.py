@@ -15,7 +15,7 @@ from porepatch_lib.descriptors.networks import describe_patches, dimension_of, l
 from porepatch_lib.descriptors.registry import describe_image, descriptor_spec
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import write_array
-from porepatch_lib.keypoints.keypoints import Keypoints, keypoints_of, read_keypoints
+from porepatch_lib.keypoints.keypoints import Keypoints, keypoints_of, read_views_and_keypoints
 from porepatch_lib.progress import progress
 
 BATCH_SIZE = 1024
@@ -43,11 +43,7 @@ def describe_subject(
         PorePatchError: if the descriptor is unknown, the weights are missing or wrong, or an image is.
     """
     dimension, describe = _describer(descriptor, weights, crop_factor, threads, device)
-    views = {view.image_id: view for view in read_views(images)}
-    per_image = read_keypoints(keypoints)
-    unknown = sorted(set(per_image) - set(views))
-    if unknown:
-        raise PorePatchError(f"The keypoints {keypoints} name images {unknown} that {images} lacks; detect them again.")
+    views, per_image = read_views_and_keypoints(images, keypoints)
     name = descriptor if weights is None else str(weights)
     descriptors = np.empty((sum(len(rows) for rows in per_image.values()), dimension), np.float16)
     start = 0

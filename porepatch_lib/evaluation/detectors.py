@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from porepatch_lib.captures.views import View, read_views
+from porepatch_lib.captures.views import View
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import write_json
-from porepatch_lib.keypoints.keypoints import Keypoints, read_keypoints
+from porepatch_lib.keypoints.keypoints import Keypoints, read_views_and_keypoints
 from porepatch_lib.keypoints.repeatability import chance_share, repeatability
 from porepatch_lib.progress import progress
 from porepatch_lib.rendering.truth import Depth, read_depth, transfer
@@ -69,11 +69,7 @@ def evaluate_detector(images: Path, keypoints: Path, truth_folder: Path, output:
     Raises:
         PorePatchError: if a view has no pose or no true depth, or the keypoints belong to other images.
     """
-    views = {view.image_id: view for view in read_views(images)}
-    per_image = read_keypoints(keypoints)
-    unknown = sorted(set(per_image) - set(views))
-    if unknown:
-        raise PorePatchError(f"The keypoints {keypoints} name images {unknown} that {images} lacks; detect them again.")
+    views, per_image = read_views_and_keypoints(images, keypoints)
     depths = {image_id: read_depth(truth_folder, image_id) for image_id in per_image}
     scores = score_pairs(views, per_image, depths, settings)
     counts = [len(per_image[image_id]) if image_id in per_image else 0 for image_id in views]

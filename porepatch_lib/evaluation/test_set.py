@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from porepatch_lib.captures.views import View, read_views
+from porepatch_lib.captures.views import View
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.evaluation.correspondence import Features, correspond, group, keep_points, possible_duplicates
 from porepatch_lib.geometry import project
-from porepatch_lib.keypoints.keypoints import Keypoints, read_keypoints
+from porepatch_lib.keypoints.keypoints import Keypoints, read_views_and_keypoints
 from porepatch_lib.progress import progress
 from porepatch_lib.rendering.truth import Depth, pixel_scale_mm, read_depth, surface_points, transfer
 from porepatch_lib.tables import TRACKS, write_table
@@ -73,11 +73,7 @@ def write_truth_tracks(images: Path, keypoints: Path, truth_folder: Path, output
     Raises:
         PorePatchError: if a view has no pose or no true depth, or the keypoints belong to other images.
     """
-    views = {view.image_id: view for view in read_views(images)}
-    per_image = read_keypoints(keypoints)
-    unknown = sorted(set(per_image) - set(views))
-    if unknown:
-        raise PorePatchError(f"The keypoints {keypoints} name images {unknown} that {images} lacks; detect them again.")
+    views, per_image = read_views_and_keypoints(images, keypoints)
     depths = {image_id: read_depth(truth_folder, image_id) for image_id in per_image}
     tracks = build_truth_tracks(views, per_image, depths, settings)
     write_table(output, tracks, TRACKS)

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from porepatch_lib.captures.views import View, read_views
+from porepatch_lib.errors import PorePatchError
 from porepatch_lib.tables import KEYPOINTS, empty_frame, read_table, write_table
 
 
@@ -54,6 +56,20 @@ def read_keypoints(path: str | Path) -> dict[int, Keypoints]:
     """
     frame = read_table(path, KEYPOINTS)
     return {int(str(image_id)): keypoints_of(rows) for image_id, rows in frame.groupby("image_id", sort=True)}
+
+
+def read_views_and_keypoints(images: str | Path, keypoints: str | Path) -> tuple[dict[int, View], dict[int, Keypoints]]:
+    """Read the views of a subject and their keypoints, both by image_id; views without keypoints are absent in the latter.
+
+    Raises:
+        PorePatchError: if the keypoints belong to other images.
+    """
+    views = {view.image_id: view for view in read_views(images)}
+    found = read_keypoints(keypoints)
+    unknown = sorted(set(found) - set(views))
+    if unknown:
+        raise PorePatchError(f"The keypoints {keypoints} name images {unknown} that {images} lacks; detect them again.")
+    return views, found
 
 
 def keypoints_of(frame: pd.DataFrame) -> Keypoints:
