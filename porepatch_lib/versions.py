@@ -13,6 +13,7 @@ STAGE_VERSIONS = {
     "train": 1,
     "truth": 1,
     "evaluate_detector": 1,
+    "audit": 1,
     "verify": 1,
     "summary": 1,
 }

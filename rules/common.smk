@@ -34,6 +34,7 @@ def alternatives(names):
 
 # Training needs both; a sheet without validation subjects still gives a dataset.
 DATASET_SPLITS = [split for split in ("train", "validation") if subjects_of(split)]
+AUDITED_SPLITS = [split for split in DATASET_SPLITS if subjects_of(split, "rendered")]
 CAN_TRAIN = len(DATASET_SPLITS) == 2
 TEST_SETS = [
     source

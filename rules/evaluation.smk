@@ -104,6 +104,37 @@ rule verify:
         "../workflow/scripts/verify.py"
 
 
+rule audit:
+    input:
+        index="<results>/round{r}/dataset/{split}/index.parquet",
+        pairs="<results>/round{r}/dataset/{split}/pairs.parquet",
+        images=lambda w: expand(
+            "<results>/captures/{s}/images.parquet", s=subjects_of(w.split, "rendered")
+        ),
+        truth=lambda w: expand(
+            "<results>/captures/{s}/truth", s=subjects_of(w.split, "rendered")
+        ),
+    output:
+        report="<results>/round{r}/audit/{split}.json",
+    log:
+        "<results>/logs/audit/round{r}-{split}.log",
+    benchmark:
+        "<results>/benchmarks/audit/round{r}-{split}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        tolerance_mm=config["audit"]["tolerance_mm"],
+        subjects=lambda w: subjects_of(w.split, "rendered"),
+        version=STAGE_VERSIONS["audit"],
+    message:
+        "Round {wildcards.r}: checking the labels of the {wildcards.split} dataset against the truth"
+    script:
+        "../workflow/scripts/audit.py"
+
+
 use rule detect as detect_with with:
     output:
         keypoints="<results>/detectors/{detector}/{subject}.parquet",

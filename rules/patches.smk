@@ -61,6 +61,31 @@ rule merge:
         "../workflow/scripts/merge.py"
 
 
+rule contact_sheet:
+    input:
+        patches="<results>/round{r}/dataset/{split}/patches.npy",
+        index="<results>/round{r}/dataset/{split}/index.parquet",
+    output:
+        sheet="<results>/round{r}/dataset/{split}/contact_sheet.png",
+    log:
+        "<results>/logs/contact_sheet/round{r}-{split}.log",
+    benchmark:
+        "<results>/benchmarks/contact_sheet/round{r}-{split}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        points=16,
+        seed=config["seed"],
+        version=STAGE_VERSIONS["dataset"],
+    message:
+        "Round {wildcards.r}: laying out patches of the {wildcards.split} dataset"
+    script:
+        "../workflow/scripts/contact_sheet.py"
+
+
 rule export_phototour:
     input:
         patches="<results>/round{r}/dataset/{split}/patches.npy",

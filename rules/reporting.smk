@@ -15,6 +15,12 @@ rule summary:
         datasets=expand(
             "<results>/round{r}/dataset/{s}/index.parquet", r=ROUNDS, s=DATASET_SPLITS
         ),
+        audits=expand("<results>/round{r}/audit/{s}.json", r=ROUNDS, s=AUDITED_SPLITS),
+        sheets=expand(
+            "<results>/round{r}/dataset/{s}/contact_sheet.png",
+            r=ROUNDS,
+            s=DATASET_SPLITS,
+        ),
     output:
         summary="<results>/report/summary.md",
         figures=directory("<results>/report/figures"),

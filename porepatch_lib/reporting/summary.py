@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -34,11 +35,12 @@ _DETECTOR_SCORES = (
 
 @dataclass
 class Round:
-    """What is known of one round: status of its reconstructions, patches per split, card of its network."""
+    """What is known of one round: status of its reconstructions, patches and label audit per split, card of its network."""
 
     statuses: list[Report] = field(default_factory=list)
     patches: dict[str, int] = field(default_factory=dict)
     card: Report | None = None
+    audits: dict[str, Report] = field(default_factory=dict)
 
 
 def write_summary(
@@ -48,6 +50,8 @@ def write_summary(
     cards: Sequence[Path],
     curves: Sequence[Path],
     datasets: Sequence[Path],
+    audits: Sequence[Path],
+    sheets: Sequence[Path],
     summary: Path,
     figures: Path,
 ) -> None:
@@ -59,6 +63,8 @@ def write_summary(
         sfm: folders `round{r}/sfm/{subject}` with a status.json.
         cards, curves: `round{r}/model/{architecture}.json` and `.csv`.
         datasets: `round{r}/dataset/{split}/index.parquet`.
+        audits: `round{r}/audit/{split}.json`, labels against truth.
+        sheets: `round{r}/dataset/{split}/contact_sheet.png`.
         summary, figures: the page, and the folder of its figures.
 
     Raises:
@@ -66,7 +72,7 @@ def write_summary(
     """
     reports = [read_json(path) for path in verification]
     found = [(Path(path).parent.name, read_json(path)) for path in detectors]
-    rounds = _read_rounds(sfm, cards, datasets)
+    rounds = _read_rounds(sfm, cards, datasets, audits)
     with atomic_folder(figures) as folder:
         names = write_figures(reports, {round_of(path): Path(path) for path in curves}, folder)
     parts = [
@@ -75,6 +81,7 @@ def write_summary(
         rounds_section(rounds),
         detectors_section(found),
         _figures_section([f"{Path(figures).name}/{name}" for name in names]),
+        _sheets_section(sheets, summary),
     ]
     write_text(summary, "\n".join(part for part in parts if part))
     _LOG.info("wrote %s and %d figures", summary, len(names))
@@ -128,12 +135,14 @@ def rounds_section(rounds: dict[int, Round]) -> str:
     if not rounds:
         return ""
     headers = ["round", "subjects", "views", "points", "track length", "reprojection px"]
-    headers += ["train patches", "validation patches", "validation FPR95 %"]
+    headers += ["train patches", "wrong matches %", "validation patches", "validation FPR95 %"]
     rows = [[str(r), *_reconstruction_cells(rounds[r].statuses), *_training_cells(rounds[r])] for r in sorted(rounds)]
     text = (
         "## Rounds\n\n"
         "Subjects and views: reconstructed of all. A round's network is trained on its patches and chosen on validation\n"
-        "subjects labelled by the same round: the validation FPR95 of two rounds do not compare.\n\n"
+        "subjects labelled by the same round: the validation FPR95 of two rounds do not compare.\n"
+        "Wrong matches: matching pairs of the training set whose places on the true surface are farther apart than the\n"
+        "audit's tolerance (rendered subjects).\n\n"
     )
     text += markdown_table(headers, rows)
     troubles = [line for r in sorted(rounds) for line in _troubles(r, rounds[r])]
@@ -185,8 +194,9 @@ def _reconstruction_cells(statuses: Sequence[Report]) -> list[str]:
 
 
 def _training_cells(one: Round) -> list[str]:
-    counts = [number(one.patches.get(split)) for split in ("train", "validation")]
-    return [*counts, percent(one.card["validation_fpr95"] if one.card else None)]
+    train, validation = (number(one.patches.get(split)) for split in ("train", "validation"))
+    wrong = percent(one.audits["train"]["wrong_matches"] if "train" in one.audits else None)
+    return [train, wrong, validation, percent(one.card["validation_fpr95"] if one.card else None)]
 
 
 def _troubles(r: int, one: Round) -> list[str]:
@@ -197,7 +207,9 @@ def _troubles(r: int, one: Round) -> list[str]:
     return lines
 
 
-def _read_rounds(sfm: Sequence[Path], cards: Sequence[Path], datasets: Sequence[Path]) -> dict[int, Round]:
+def _read_rounds(
+    sfm: Sequence[Path], cards: Sequence[Path], datasets: Sequence[Path], audits: Sequence[Path]
+) -> dict[int, Round]:
     rounds: dict[int, Round] = defaultdict(Round)
     for folder in sfm:
         rounds[round_of(folder)].statuses.append(read_json(Path(folder) / "status.json"))
@@ -205,11 +217,21 @@ def _read_rounds(sfm: Sequence[Path], cards: Sequence[Path], datasets: Sequence[
         rounds[round_of(path)].patches[Path(path).parent.name] = pq.read_metadata(path).num_rows
     for path in cards:
         rounds[round_of(path)].card = read_json(path)
+    for path in audits:
+        rounds[round_of(path)].audits[Path(path).stem] = read_json(path)
     return dict(rounds)
 
 
 def _figures_section(paths: Sequence[str]) -> str:
     return "## Figures\n\n" + "".join(f"![{Path(path).stem}]({path})\n" for path in paths) if paths else ""
+
+
+def _sheets_section(sheets: Sequence[Path], page: Path) -> str:
+    """Return the contact sheets of the datasets, `page` being where the links start."""
+    lines = [
+        f"![round {round_of(path)}, {Path(path).parent.name}]({os.path.relpath(path, Path(page).parent)})\n" for path in sheets
+    ]
+    return "## Patches, one surface point a row\n\n" + "".join(lines) if lines else ""
 
 
 def _grouped(items: Iterable[tuple[str, Report]]) -> list[tuple[str, list[Report]]]:

@@ -65,6 +65,7 @@ def detector(repeatability: float):
 def results(tmp_path):
     """A small `results` folder of two rounds: the arguments of write_summary but for its outputs."""
     files = {"verification": [], "detectors": [], "sfm": [], "cards": [], "curves": [], "datasets": []}
+    files |= {"audits": [], "sheets": []}
     for name, rate in (("psift", 0.27), ("rootsift", 0.04), ("round0-hynet", 0.03), ("round1-hynet", 0.02)):
         files["verification"].append(tmp_path / "verification" / "rendered" / f"{name}.json")
         write_json(files["verification"][-1], report(name, rate))
@@ -79,6 +80,9 @@ def results(tmp_path):
         for split in ("train", "validation"):
             files["datasets"].append(folder / "dataset" / split / "index.parquet")
             write_table(files["datasets"][-1], empty_frame(PATCHES), PATCHES)
+        files["audits"].append(folder / "audit" / "train.json")
+        write_json(files["audits"][-1], {"wrong_matches": 0.0125})
+        files["sheets"].append(folder / "dataset" / "train" / "contact_sheet.png")
         files["cards"].append(folder / "model" / "hynet.json")
         write_json(files["cards"][-1], {"validation_fpr95": 0.05, "warning": ""})
         files["curves"].append(folder / "model" / "hynet.csv")
@@ -124,8 +128,9 @@ def test_rounds_are_read_and_troubles_named(results, tmp_path):
     write_summary(**results, summary=tmp_path / "report/summary.md", figures=tmp_path / "report/figures")
     text = (tmp_path / "report/summary.md").read_text()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
-    assert ["0", "1/2", "7/16", "100", "3.00", "0.500", "0", "0", "5.00"] in cells
-    assert ["1", "2/2", "14/16", "200", "3.00", "0.500", "0", "0", "90.00"] in cells
+    assert ["0", "1/2", "7/16", "100", "3.00", "0.500", "0", "1.25", "0", "5.00"] in cells
+    assert ["1", "2/2", "14/16", "200", "3.00", "0.500", "0", "1.25", "0", "90.00"] in cells
+    assert "![round 1, train](../round1/dataset/train/contact_sheet.png)\n" in text
     assert "- round 0: s02 was not reconstructed: no pair of views has matches.\n" in text
     assert "- round 1: the network did not learn.\n" in text
     assert ["pore", "2,000", "1,500", "50.0", "2.0", "40.0", "0.200", "-"] in cells
@@ -148,7 +153,7 @@ def test_summary_names_its_figures_and_is_reproducible(results, tmp_path):
 
 def test_summary_of_hand_made_descriptors_alone(tmp_path):
     write_json(tmp_path / "sift.json", report("sift", 0.3))
-    empty = {name: [] for name in ("detectors", "sfm", "cards", "curves", "datasets")}
+    empty = {name: [] for name in ("detectors", "sfm", "cards", "curves", "datasets", "audits", "sheets")}
     write_summary([tmp_path / "sift.json"], **empty, summary=tmp_path / "summary.md", figures=tmp_path / "figures")
     text = (tmp_path / "summary.md").read_text()
     assert "30.00" in text

@@ -13,6 +13,8 @@ with stage(snakemake.log[0], snakemake.threads):
         cards=[Path(path) for path in snakemake.input.cards],
         curves=[Path(path) for path in snakemake.input.curves],
         datasets=[Path(path) for path in snakemake.input.datasets],
+        audits=[Path(path) for path in snakemake.input.audits],
+        sheets=[Path(path) for path in snakemake.input.sheets],
         summary=Path(snakemake.output.summary),
         figures=Path(snakemake.output.figures),
     )

@@ -1,0 +1,16 @@
+"""Rule `audit`: check the labels of a dataset of rendered subjects against the truth."""
+
+from pathlib import Path
+
+from porepatch_lib.evaluation.audit import audit_dataset
+from porepatch_lib.stage import stage
+
+with stage(snakemake.log[0], snakemake.threads):
+    audit_dataset(
+        index=Path(snakemake.input.index),
+        pairs=Path(snakemake.input.pairs),
+        images=dict(zip(snakemake.params.subjects, map(Path, snakemake.input.images), strict=True)),
+        truth_folders=dict(zip(snakemake.params.subjects, map(Path, snakemake.input.truth), strict=True)),
+        output=Path(snakemake.output.report),
+        tolerance_mm=snakemake.params.tolerance_mm,
+    )
