@@ -31,8 +31,8 @@ def snakemake(tiny_folder: Path) -> Snakemake:
     """Call Snakemake on the project with the tiny configuration; returns the finished process, all it printed in `stdout`."""
 
     def call(*arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=1", "--nolock"]
-        command += ["--configfile", str(config or tiny_folder / "config.yaml"), *arguments]
+        command = [sys.executable, "-m", "snakemake", "--configfile", str(config or tiny_folder / "config.yaml")]
+        command += ["--cores", "2", "--resources", "gpu=1", "--nolock", *arguments]
         return subprocess.run(command, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
     return call

@@ -1,0 +1,69 @@
+"""What a user gets wrong is answered with one sentence that names the file and the mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+_HEADER = "subject\tsplit\tsource\tpath\tmasks\tcameras\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two subjects of three photographs each."""
+    rng = np.random.default_rng(1)
+    for subject in ("anna", "ben"):
+        (tmp_path / subject).mkdir()
+        for i in range(3):
+            cv2.imwrite(str(tmp_path / subject / f"{i}.jpg"), rng.integers(0, 256, (60, 80), np.uint8))
+    return tmp_path
+
+
+def _config(folder: Path, rows: list[str], **changes: object) -> Path:
+    (folder / "subjects.tsv").write_text(_HEADER + "".join(f"{row}\n" for row in rows))
+    config = {"subjects": str(folder / "subjects.tsv"), "pathvars": {"results": str(folder / "results")}, **changes}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder / "config.yaml"
+
+
+def _row(folder: Path, subject: str, masks: str = "") -> str:
+    return f"{subject}\ttrain\tphotographs\t{folder / subject}\t{masks}\t"
+
+
+def test_truncated_photograph_stops_its_subject_alone(snakemake, folder):
+    damaged = folder / "ben/1.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:-400])
+    config = _config(folder, [_row(folder, "anna"), _row(folder, "ben")])
+    process = snakemake("captures", config=config)
+    assert process.returncode != 0
+    assert str(damaged) in process.stdout
+    assert "truncated" in process.stdout
+    assert (folder / "results/captures/anna/images.parquet").exists()
+    assert not (folder / "results/captures/ben/images.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (["anna", "anna"], "anna"),
+        (["anna", "nobody"], "nobody"),
+    ],
+    ids=["two subjects with one name", "missing path"],
+)
+def test_sheet(snakemake, folder, rows, sentence):
+    process = snakemake("--dry-run", "captures", config=_config(folder, [_row(folder, row) for row in rows]))
+    assert process.returncode != 0
+    assert "subjects.tsv" in process.stdout
+    assert sentence in process.stdout
+    assert "Traceback" not in process.stdout
+
+
+def test_unknown_key_in_a_section(snakemake, folder):
+    config = _config(folder, [_row(folder, "anna")], matching={"ration": 0.8})
+    process = snakemake("--dry-run", "captures", config=config)
+    assert process.returncode != 0
+    assert "Unknown key 'ration' in the config, section 'matching'; did you mean 'ratio'?" in process.stdout
