@@ -17,7 +17,7 @@ rule describe:
     threads: config["threads"]
     resources:
         mem_mb=6000,
-        gpu=1,
+        gpu=lambda w: int(w.r != "0"),
     params:
         hand_made=config["descriptors"]["initial"],
         crop_factor=config["patches"]["crop_factor"],

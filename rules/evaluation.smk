@@ -92,7 +92,7 @@ rule verify:
     threads: config["threads"]
     resources:
         mem_mb=4000,
-        gpu=1,
+        gpu=lambda w: int(w.descriptor.startswith("round")),
     params:
         settings=config["verification"],
         subjects=lambda w: subjects_of("verification", w.test_set),

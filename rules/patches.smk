@@ -66,7 +66,11 @@ rule contact_sheet:
         patches="<results>/round{r}/dataset/{split}/patches.npy",
         index="<results>/round{r}/dataset/{split}/index.parquet",
     output:
-        sheet="<results>/round{r}/dataset/{split}/contact_sheet.png",
+        sheet=report(
+            "<results>/round{r}/dataset/{split}/contact_sheet.png",
+            caption="../workflow/report/contact_sheet.rst",
+            category="Patches",
+        ),
     log:
         "<results>/logs/contact_sheet/round{r}-{split}.log",
     benchmark:

@@ -22,8 +22,17 @@ rule summary:
             s=DATASET_SPLITS,
         ),
     output:
-        summary="<results>/report/summary.md",
-        figures=directory("<results>/report/figures"),
+        summary=report(
+            "<results>/report/summary.md",
+            caption="../workflow/report/summary.rst",
+            category="Summary",
+        ),
+        figures=report(
+            directory("<results>/report/figures"),
+            patterns=["{figure}.png"],
+            caption="../workflow/report/figures.rst",
+            category="Figures",
+        ),
     log:
         "<results>/logs/summary.log",
     benchmark:
