@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from golden import GOLDEN, measure
 
 from porepatch_lib.tables import PATCH_PAIRS, PATCHES, read_table
+from porepatch_lib.versions import STAGE_VERSIONS
 
 
 def _jobs(dry_run: str) -> dict[str, int]:
@@ -109,3 +111,12 @@ def test_unknown_key_is_one_sentence(snakemake, tiny_folder):
 def test_unknown_subject_is_refused(snakemake, tiny_folder):
     process = snakemake("--dry-run", str(tiny_folder / "results/keypoints/nobody.parquet"))
     assert process.returncode != 0
+
+
+def test_stages_change_only_with_their_version(finished):
+    _, results = finished
+    golden, found = json.loads(GOLDEN.read_text()), measure(results)
+    for stage, expected in golden.items():
+        advice = f"the stage '{stage}' makes something else: raise its version in versions.py and store it with golden.py"
+        assert STAGE_VERSIONS[stage] == expected["version"], advice
+        assert found[stage] == pytest.approx(expected["numbers"], rel=0.02), advice
