@@ -118,14 +118,13 @@ PATCH_PAIRS = _table("patch pairs", patch_1=pa.int64(), patch_2=pa.int64(), is_m
 def to_arrow(frame: pd.DataFrame, table: Table, origin: str | Path) -> pa.Table:
     """Convert `frame` to exactly the declared columns; `origin` names it in the error message."""
     _require_columns(list(frame.columns), table, origin)
+    for name in table.schema.names:
+        if frame[name].isna().any():
+            raise PorePatchError(f"The {table.name} table {origin} has empty cells in column '{name}'.")
     try:
-        arrow = pa.Table.from_pandas(frame[table.schema.names], schema=table.schema, preserve_index=False)
+        return pa.Table.from_pandas(frame[table.schema.names], schema=table.schema, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise PorePatchError(f"The {table.name} table {origin} has a column of the wrong type: {error}.") from error
-    for name in table.schema.names:
-        if arrow[name].null_count:
-            raise PorePatchError(f"The {table.name} table {origin} has empty cells in column '{name}'.")
-    return arrow
 
 
 def write_table(path: str | Path, frame: pd.DataFrame, table: Table) -> None:

@@ -72,7 +72,7 @@ def test_detector_sections() -> None:
     make_detector(KeypointSettings(**keypoints), threads=1)
 
 
-@pytest.mark.parametrize("path", sorted((_PROJECT / "config/examples").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((_PROJECT / "config").rglob("*.yaml")), ids=lambda path: path.name)
 def test_examples_are_valid(path: Path) -> None:
     config = _config()
     for key, value in yaml.safe_load(path.read_text()).items():
