@@ -121,3 +121,21 @@ def rays(camera: Camera, pixels: FloatArray) -> FloatArray:
 def unproject(camera: Camera, pose: Pose, pixels: FloatArray, depth: FloatArray) -> FloatArray:
     """Return the world points (N,3) seen at pixels (N,2) with z-depth (N,)."""
     return pose.to_world(rays(camera, pixels) * depth[:, None])
+
+
+def largest_angles(point: NDArray[np.int64], ray: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:
+    """Return for every observation (M,) the largest angle (rad) between two kept rays of its point, 0 below two rays."""
+    _, group = np.unique(point, return_inverse=True)
+    largest = np.zeros(len(point))
+    row = np.flatnonzero(kept)
+    for step in range(1, len(row)):
+        first, second = row[:-step], row[step:]
+        same = group[first] == group[second]
+        if not same.any():
+            break
+        first, second = first[same], second[same]
+        # atan2 keeps small angles, which acos of a dot product loses.
+        sine = np.linalg.norm(np.cross(ray[first], ray[second]), axis=1)
+        angle = np.arctan2(sine, np.einsum("ij,ij->i", ray[first], ray[second]))
+        np.maximum.at(largest, group[first], angle)
+    return largest[group]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from porepatch_lib.captures.views import View
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.evaluation.correspondence import Features, correspond, group, keep_points, possible_duplicates
-from porepatch_lib.geometry import project
+from porepatch_lib.geometry import largest_angles, project
 from porepatch_lib.keypoints.keypoints import Keypoints, read_views_and_keypoints
 from porepatch_lib.progress import progress
 from porepatch_lib.rendering.truth import Depth, pixel_scale_mm, read_depth, surface_points, transfer
@@ -198,21 +198,10 @@ def _tracks(views: Mapping[int, View], rows: _Rows, point: IntArray) -> pd.DataF
             "y": position[:, 1],
             "z": position[:, 2],
             "reprojection_error_px": _errors(views, rows, point, xyz)[chosen].astype(np.float32),
-            "triangulation_angle_rad": _widest_angle(number, to_camera)[number].astype(np.float32),
+            "triangulation_angle_rad": largest_angles(number, to_camera, np.ones(len(number), bool)).astype(np.float32),
             "track_length": np.bincount(number)[number].astype(np.int32),
         }
     )
-
-
-def _widest_angle(point: IntArray, rays: FloatArray) -> FloatArray:
-    """Return the widest angle (P,) in radians between any two of a point's rays (N,3); rows sorted by point."""
-    unit = rays / np.linalg.norm(rays, axis=1, keepdims=True)
-    widest = np.zeros(_count(point))
-    for step in range(1, int(np.bincount(point).max(initial=0))):
-        same = np.flatnonzero(point[step:] == point[:-step])
-        cosine = np.sum(unit[same] * unit[same + step], axis=1)
-        np.maximum.at(widest, point[same], np.arccos(np.clip(cosine, -1.0, 1.0)))
-    return widest
 
 
 def _count(point: IntArray) -> int:

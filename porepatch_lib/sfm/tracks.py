@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from porepatch_lib.captures.views import read_views
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import read_json
-from porepatch_lib.geometry import FloatArray, project
+from porepatch_lib.geometry import FloatArray, largest_angles, project
 from porepatch_lib.keypoints.keypoints import Keypoints, read_keypoints
 from porepatch_lib.sfm.model import SparseModel, read_model
 from porepatch_lib.tables import TRACKS, empty_frame, write_table
@@ -100,24 +100,6 @@ def track_lengths(point: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[
     """Return for every observation (M,) how many observations of its point are kept."""
     _, group = np.unique(point, return_inverse=True)
     return np.bincount(group, weights=kept, minlength=1).astype(np.int64)[group]
-
-
-def largest_angles(point: NDArray[np.int64], ray: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:
-    """Return for every observation (M,) the largest angle (rad) between two kept rays of its point, 0 below two rays."""
-    _, group = np.unique(point, return_inverse=True)
-    largest = np.zeros(len(point))
-    row = np.flatnonzero(kept)
-    for step in range(1, len(row)):
-        first, second = row[:-step], row[step:]
-        same = group[first] == group[second]
-        if not same.any():
-            break
-        first, second = first[same], second[same]
-        # atan2 keeps small angles, which acos of a dot product loses.
-        sine = np.linalg.norm(np.cross(ray[first], ray[second]), axis=1)
-        angle = np.arctan2(sine, np.einsum("ij,ij->i", ray[first], ray[second]))
-        np.maximum.at(largest, group[first], angle)
-    return largest[group]
 
 
 def observe(model: SparseModel, keypoints: Mapping[int, Keypoints]) -> Observations:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.geometry import Camera, Pose
+from porepatch_lib.geometry import Camera, Pose, largest_angles
 from porepatch_lib.keypoints.keypoints import Keypoints
 from porepatch_lib.sfm.model import SparseModel
-from porepatch_lib.sfm.tracks import Observations, TrackSettings, filter_tracks, largest_angles, observe, track_lengths
+from porepatch_lib.sfm.tracks import Observations, TrackSettings, filter_tracks, observe, track_lengths
 
 _SETTINGS = TrackSettings(max_reprojection_error_px=2.0, min_track_length=3, min_triangulation_angle_deg=5.0, max_scale_ratio=2.0)
 
