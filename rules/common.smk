@@ -36,6 +36,12 @@ def alternatives(names):
 DATASET_SPLITS = [split for split in ("train", "validation") if subjects_of(split)]
 AUDITED_SPLITS = [split for split in DATASET_SPLITS if subjects_of(split, "rendered")]
 CAN_TRAIN = len(DATASET_SPLITS) == 2
+if config["rounds"] > 1 and not CAN_TRAIN:
+    missing = " and no ".join(sorted({"train", "validation"} - set(DATASET_SPLITS)))
+    raise WorkflowError(
+        f"The sheet {config['subjects']} has no {missing} subject, so no network can be trained for a second round: "
+        "add one, or set rounds to 1."
+    )
 TEST_SETS = [
     source
     for source in ("rendered", "photographs")

@@ -37,7 +37,7 @@ def _row(folder: Path, subject: str, masks: str = "") -> str:
 def test_truncated_photograph_stops_its_subject_alone(snakemake, folder):
     damaged = folder / "ben/1.jpg"
     damaged.write_bytes(damaged.read_bytes()[:-400])
-    config = _config(folder, [_row(folder, "anna"), _row(folder, "ben")])
+    config = _config(folder, [_row(folder, "anna"), _row(folder, "ben")], rounds=1)
     process = snakemake("captures", config=config)
     assert process.returncode != 0
     assert str(damaged) in process.stdout
@@ -62,8 +62,14 @@ def test_sheet(snakemake, folder, rows, sentence):
     assert "Traceback" not in process.stdout
 
 
+def test_a_second_round_needs_validation_subjects(snakemake, folder):
+    process = snakemake("--dry-run", config=_config(folder, [_row(folder, "anna")], rounds=2))
+    assert process.returncode != 0
+    assert "has no validation subject, so no network can be trained for a second round" in process.stdout
+
+
 def test_unknown_key_in_a_section(snakemake, folder):
-    config = _config(folder, [_row(folder, "anna")], matching={"ration": 0.8})
+    config = _config(folder, [_row(folder, "anna")], rounds=1, matching={"ration": 0.8})
     process = snakemake("--dry-run", "captures", config=config)
     assert process.returncode != 0
     assert "Unknown key 'ration' in the config, section 'matching'; did you mean 'ratio'?" in process.stdout
