@@ -10,7 +10,7 @@ STAGE_VERSIONS = {
     "tracks": 1,
     "patches": 1,
     "dataset": 1,
-    "train": 1,
+    "train": 2,
     "truth": 1,
     "evaluate_detector": 1,
     "audit": 1,

@@ -36,8 +36,8 @@ class History:
 
     @property
     def best(self) -> tuple[int, float]:
-        """Step and FPR95 of the first lowest validation."""
-        return min(self.validations, key=lambda validation: validation[1])
+        """Step and FPR95 of the lowest validation; of equals the last, which has trained longest (easy sets reach 0 early)."""
+        return min(reversed(self.validations), key=lambda validation: validation[1])
 
     def record_validation(self, fpr95: float, network: Module) -> None:
         """Append a validation of the present weights and keep a copy of them if they are the best yet."""

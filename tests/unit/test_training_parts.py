@@ -12,6 +12,7 @@ import torch
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.training.augmentation import augment
+from porepatch_lib.training.checkpoints import History
 from porepatch_lib.training.loop import learning_rate_factor
 from porepatch_lib.training.losses import hynet_loss
 from porepatch_lib.training.sampling import make_sampler
@@ -161,3 +162,13 @@ def test_learning_rate_schedules() -> None:
 def test_settings_name_the_mistake(mistake: dict[str, object]) -> None:
     with pytest.raises(PorePatchError, match=next(iter(mistake))):
         TrainingSettings(**mistake)  # type: ignore[arg-type]
+
+
+def test_of_equal_validations_the_last_is_the_best() -> None:
+    history, network = History(), torch.nn.Linear(1, 1, bias=False)
+    for fpr95 in (0.5, 0.0, 0.1, 0.0, 0.2):
+        torch.nn.init.constant_(network.weight, len(history.validations))
+        history.record_validation(fpr95, network)
+        history.losses.append(1.0)
+    assert history.best == (3, 0.0)
+    assert history.best_weights["weight"].item() == 3
