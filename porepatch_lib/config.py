@@ -35,12 +35,6 @@ def validate_config(config: Mapping[str, Any], schema_path: str | Path) -> None:
     validate(dict(config), schema_path, "the config", "key")
 
 
-def read_config(config: Mapping[str, Any], schema_path: str | Path = SCHEMAS / "config.schema.yaml") -> dict[str, Any]:
-    """Return the configuration as a plain dictionary once it is valid. Raises as `validate_config`."""
-    validate_config(config, schema_path)
-    return dict(config)
-
-
 def validate(document: Any, schema_path: str | Path, where: str, noun: str) -> None:
     """Check any document. `where` names it and `noun` its entries ("key", "column") in the error sentence.
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from porepatch_lib.captures.photographs import PhotographSettings
-from porepatch_lib.config import SCHEMAS, read_config
+from porepatch_lib.config import SCHEMAS, validate_config
 from porepatch_lib.evaluation.detectors import DetectorSettings
 from porepatch_lib.evaluation.test_set import TruthSettings
 from porepatch_lib.evaluation.verification import VerificationSettings
@@ -51,7 +51,8 @@ def _schema() -> dict[str, Any]:
 
 
 def test_default_is_valid_and_complete() -> None:
-    config = read_config(_config())
+    config = _config()
+    validate_config(config, SCHEMAS / "config.schema.yaml")
     assert set(config) == set(_schema())
 
 
@@ -77,4 +78,4 @@ def test_examples_are_valid(path: Path) -> None:
     config = _config()
     for key, value in yaml.safe_load(path.read_text()).items():
         config[key] = {**config[key], **value} if isinstance(value, dict) else value
-    read_config(config)
+    validate_config(config, SCHEMAS / "config.schema.yaml")
