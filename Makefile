@@ -12,11 +12,11 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources gpu=1
 
 .PHONY: run test check bench clean
 
-run: $(VENV)/.run
+run: $(VENV)/.run $(VENV)/.kernels
 	@$(SNAKEMAKE)
 	@echo "The table is in results/report/summary.md, the pictures beside it."
 
-test: $(VENV)/.test check
+test: $(VENV)/.test $(VENV)/.kernels check
 	$(BIN)/pytest
 
 check: $(VENV)/.test
@@ -26,7 +26,7 @@ check: $(VENV)/.test
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
-bench: $(VENV)/.test
+bench: $(VENV)/.test $(VENV)/.kernels
 	$(BIN)/python tests/benchmarks/bench.py --output bench.json
 
 $(VENV)/.run: envs/requirements.txt envs/constraints.txt pyproject.toml
@@ -40,6 +40,11 @@ $(VENV)/.run: envs/requirements.txt envs/constraints.txt pyproject.toml
 
 $(VENV)/.test: $(VENV)/.run envs/requirements-dev.txt
 	@$(PIP) --requirement envs/requirements-dev.txt
+	@touch $@
+
+# Compiled kernels are kept, but numba does not see changes in the kernels that a kernel calls.
+$(VENV)/.kernels: $(VENV)/.run $(wildcard porepatch_lib/*.py porepatch_lib/*/*.py)
+	@find porepatch_lib -name '*.nb[ci]' -delete
 	@touch $@
 
 clean:

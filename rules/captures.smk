@@ -20,6 +20,7 @@ rule render:
         mem_mb=4000,
     params:
         settings=config["rendering"],
+        variation=lambda w: SUBJECTS.loc[w.subject, list(VARIATIONS)].to_dict(),
         seed=config["seed"],
         version=STAGE_VERSIONS["render"],
     message:

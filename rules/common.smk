@@ -1,7 +1,7 @@
 # What the rules share: the checked configuration and sheet, and functions that find inputs.
 from pathlib import Path
 
-from porepatch_lib.captures.sheet import read_subjects
+from porepatch_lib.captures.sheet import VARIATIONS, read_subjects
 from porepatch_lib.config import validate_config
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.versions import STAGE_VERSIONS

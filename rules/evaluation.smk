@@ -116,6 +116,7 @@ rule audit:
         ),
     output:
         report="<results>/round{r}/audit/{split}.json",
+        table="<results>/round{r}/audit/{split}.parquet",
     log:
         "<results>/logs/audit/round{r}-{split}.log",
     benchmark:
@@ -126,7 +127,7 @@ rule audit:
     resources:
         mem_mb=4000,
     params:
-        tolerance_mm=config["audit"]["tolerance_mm"],
+        settings=config["audit"],
         subjects=lambda w: subjects_of(w.split, "rendered"),
         version=STAGE_VERSIONS["audit"],
     message:

@@ -12,17 +12,19 @@ from porepatch_lib.config import SCHEMAS, validate
 from porepatch_lib.errors import PorePatchError
 
 COLUMNS = ("subject", "split", "source", "path", "masks", "cameras")
+# Variations of rendered subjects: whose head, whose skin, which expression. A sheet may leave these columns out.
+VARIATIONS = ("identity", "skin", "expression")
 
 
 def read_subjects(path: str | Path) -> pd.DataFrame:
-    """Read and check the subject sheet, a tab-separated file with the columns of `COLUMNS`.
+    """Read and check the subject sheet, a tab-separated file with the columns of `COLUMNS` and maybe some of `VARIATIONS`.
 
     Empty cells are "". Relative paths in the sheet are relative to the current folder, as everywhere in
     Snakemake. Blank lines and lines that begin with `#` are skipped.
 
     Raises:
         PorePatchError: naming the sheet and the line, for unknown or missing columns, values outside
-            `workflow/schemas/subjects.schema.yaml`, a name or a folder used twice, or a missing path.
+            `workflow/schemas/subjects.schema.yaml`, a name or a folder used twice, a missing path, or a person in two splits.
     """
     sheet = Path(path)
     lines = list(_lines(sheet))
@@ -35,7 +37,8 @@ def read_subjects(path: str | Path) -> pd.DataFrame:
         validate(row, SCHEMAS / "subjects.schema.yaml", where, "column")
         _check_paths(row, where)
     _check_unique(rows)
-    return pd.DataFrame([row for _, row in rows], columns=list(COLUMNS))
+    _check_people(rows)
+    return pd.DataFrame([row for _, row in rows], columns=[*COLUMNS, *VARIATIONS])
 
 
 def _lines(sheet: Path) -> Iterator[tuple[int, list[str]]]:
@@ -56,7 +59,7 @@ def _row(cells: list[str], header: list[str], where: str) -> dict[str, str]:
     """Name the cells; editors drop trailing tabs, so a short line is filled up."""
     if len(cells) > len(header):
         raise PorePatchError(f"{where} has {len(cells)} cells under {len(header)} columns; remove the extra tabs.")
-    return dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
+    return dict.fromkeys(VARIATIONS, "") | dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
 
 
 def _check_header(header: list[str], where: str) -> None:
@@ -64,9 +67,9 @@ def _check_header(header: list[str], where: str) -> None:
     if len(header) == 1:
         raise PorePatchError(f"{where} has one column only; separate the columns {columns} by tabs.")
     for name in header:
-        if name not in COLUMNS:
-            close = difflib.get_close_matches(name, COLUMNS, n=1)
-            mend = f"did you mean '{close[0]}'?" if close else f"the columns are {columns}."
+        if name not in COLUMNS + VARIATIONS:
+            close = difflib.get_close_matches(name, COLUMNS + VARIATIONS, n=1)
+            mend = f"did you mean '{close[0]}'?" if close else f"the columns are {columns}, {', '.join(VARIATIONS)}."
             raise PorePatchError(f"{where}: unknown column '{name}'; {mend}")
         if header.count(name) > 1:
             raise PorePatchError(f"{where} names the column '{name}' twice; keep one.")
@@ -82,6 +85,9 @@ def _check_paths(row: dict[str, str], where: str) -> None:
         if given:
             raise PorePatchError(f"{where}: subject '{subject}' is rendered and takes no {given[0]}; empty that cell.")
         return
+    for name in VARIATIONS:
+        if row[name]:
+            raise PorePatchError(f"{where}: subject '{subject}' is photographed and takes no {name}; empty that cell.")
     if not row["path"]:
         raise PorePatchError(f"{where}: subject '{subject}' has no path; name the folder of its photographs.")
     for name in ("path", "masks"):
@@ -105,3 +111,17 @@ def _check_unique(rows: list[tuple[str, dict[str, str]]]) -> None:
             if folder in folders:
                 raise PorePatchError(f"{where}: the folder {row['path']} is already on {folders[folder]}; remove one of them.")
             folders[folder] = where
+
+
+def _check_people(rows: list[tuple[str, dict[str, str]]]) -> None:
+    """Nobody's head or skin may serve two splits."""
+    split_of: dict[str, tuple[str, str]] = {}
+    for where, row in rows:
+        head = row["identity"] or row["subject"]
+        for person in {row["subject"], head, row["skin"] or head}:
+            split, first = split_of.setdefault(person, (row["split"], where))
+            if split != row["split"]:
+                raise PorePatchError(
+                    f"{where}: the head or skin of '{person}' is in the split '{row['split']}' here and in '{split}' on {first}; "
+                    "keep one person in one split."
+                )

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from porepatch_lib.captures.views import View
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import write_json
 from porepatch_lib.keypoints.keypoints import Keypoints, read_views_and_keypoints
 from porepatch_lib.keypoints.repeatability import chance_share, repeatability
 from porepatch_lib.progress import progress
-from porepatch_lib.rendering.truth import Depth, read_depth, transfer
+from porepatch_lib.rendering.truth import OCCLUSION_MM, SubjectTruth, transfer
+from porepatch_lib.rendering.truth_files import read_truth
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,13 +32,13 @@ class DetectorSettings:
     tolerance_px: largest distance between a keypoint and the transferred one, in pixels of the second view.
     tolerance_sigma: the same as a multiple of the second keypoint's sigma.
     least_visible: view pairs that share fewer keypoints of the first view are left out.
-    occlusion_mm: a place is hidden in a view whose depth differs by more.
+    occlusion_mm: a place is hidden in a view when the surface lies more than this before it.
     """
 
     tolerance_px: float = 1.5
     tolerance_sigma: float = 0.5
     least_visible: int = 20
-    occlusion_mm: float = 1.0
+    occlusion_mm: float = OCCLUSION_MM
 
     def __post_init__(self) -> None:
         for name in ("tolerance_px", "tolerance_sigma", "least_visible", "occlusion_mm"):
@@ -67,11 +67,10 @@ def evaluate_detector(images: Path, keypoints: Path, truth_folder: Path, output:
     """Measure the keypoints of one rendered subject against truth and write the averages over ordered view pairs as JSON.
 
     Raises:
-        PorePatchError: if a view has no pose or no true depth, or the keypoints belong to other images.
+        PorePatchError: if a view has no pose or no truth, or the keypoints belong to other images.
     """
     views, per_image = read_views_and_keypoints(images, keypoints)
-    depths = {image_id: read_depth(truth_folder, image_id) for image_id in per_image}
-    scores = score_pairs(views, per_image, depths, settings)
+    scores = score_pairs(read_truth(images, truth_folder), per_image, settings)
     counts = [len(per_image[image_id]) if image_id in per_image else 0 for image_id in views]
     report = summarise(scores) | {
         "keypoints_per_image": float(np.mean(counts)) if counts else 0.0,
@@ -82,21 +81,19 @@ def evaluate_detector(images: Path, keypoints: Path, truth_folder: Path, output:
     _LOG.info("repeatability %s over %d view pairs", report["repeatability"], report["view_pairs"])
 
 
-def score_pairs(
-    views: Mapping[int, View], keypoints: Mapping[int, Keypoints], depths: Mapping[int, Depth], settings: DetectorSettings
-) -> list[PairScore]:
+def score_pairs(truth: SubjectTruth, keypoints: Mapping[int, Keypoints], settings: DetectorSettings) -> list[PairScore]:
     """Score every ordered pair of views that shares at least `least_visible` keypoints."""
     pairs = list(permutations(sorted(keypoints), 2))
     scores = []
     for i, j in progress(pairs, "repeatability", "pair", total=len(pairs)):
 
         def move(xy: NDArray[np.floating], one: int, two: int) -> NDArray[np.float64]:
-            return transfer(views[one], depths[one], views[two], depths[two], xy.astype(np.float64), settings.occlusion_mm)
+            return transfer(truth, one, two, xy.astype(np.float64), settings.occlusion_mm)
 
         moved = move(keypoints[i].xy, i, j)
         if np.isfinite(moved).all(axis=1).sum() < settings.least_visible:
             continue
-        grid, cell_px = _grid(depths[j].shape)
+        grid, cell_px = _grid(truth.depths[j].shape)
         common_px = float(np.isfinite(move(grid, j, i)).all(axis=1).sum() * cell_px)
         common_2 = int(np.isfinite(move(keypoints[j].xy, j, i)).all(axis=1).sum())
         scores.append(score_pair(moved, keypoints[j], common_2, common_px, settings))

@@ -1,199 +1,168 @@
-"""A parametric head: an ellipsoid displaced by identity-seeded Gaussian bumps, in millimetres.
+"""A parametric family of heads: one sculpted average head, moved by named fields of identity and expression.
 
-World axes: x to the right of the picture, y up, z out of the face; the origin is the middle of the head. The surface is
-a function of face coordinates (u, v) in mm that are arc lengths near the middle of the face (u to the right, v up).
+Texture and face coordinates are the same map: the average head laid out flat with as little stretching as possible. Features
+stay at their place in it, whatever the identity and the expression.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from porepatch_lib.rendering.ears import ear
+from porepatch_lib.rendering.expressions import EXPRESSION_FIELDS, IDENTITY_FIELDS, displaced
+from porepatch_lib.rendering.flattening import grid_triangles
+from porepatch_lib.rendering.layout import LIMIT_HIGH_MM, LIMIT_LOW_MM, Layout, layout, signed_distance
+from porepatch_lib.rendering.sculpture import MOUTH_LINE, Sculpture, directions
+from porepatch_lib.rendering.surface import DARK, HAIR, OTHER_SKIN, SKIN, Landmarks, Triangles
+
 FloatArray = NDArray[np.float64]
 
-_EXTENT_RAD = (2.15, 1.85)  # how far the mesh reaches from the middle of the face, along u and v
+FACE_LOW_MM = np.array([-123.0, -103.0])  # corners of the box of face coordinates in which bare skin lies
+FACE_HIGH_MM = np.array([123.0, 81.0])
+_HAIR_MM = 7.0
+_HAIR_RIM_MM = 13.0
+_EAR_STEP = 1.5  # the ears' mesh is coarser
+_EAR_U_MM = 300.0  # where the ears' charts lie beside the head's
+_BELOW_NECK = (190.0, -400.0)
+_NEAR_NOSTRILS_MM = 25.0
+_HOLLOW_MM = 1.0  # nostrils are dark where they are deeper
+_MOUTH_GROOVE_STEPS = 0.6  # half width of the dark line between the lips
+_MOUTH_REACH_MM = 9.0  # rows of vertices follow the mouth line so far above and below it
+_COARSEST = 3.0  # the mesh outside the face's box grows up to so many times coarser
+_GROWTH = 1.05
+
+# Points on the average head, right half.
+_HAIRLINE = (
+    (0, 87, 85), (25, 85, 82), (45, 79, 69), (55, 70, 58), (59, 56, 55), (66, 44, 34), (69, 25, 18), (70.5, 2, 10), (71.5, 2, 3),
+    (73, 25, 1), (74, 44, -8), (75, 42, -25), (73, 10, -38),
+)  # fmt: skip
+_BARE_SKIN = (
+    (0, 100, 70), (30, 98, 70), (55, 85, 50), (66, 50, 30), (70, 25, 12), (70, 0, 10), (65, -30, 8), (59, -57, 8), (49, -71, 12),
+    (42, -80, 26), (34, -86, 42), (24, -90, 54), (0, -95, 66),
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Landmarks:
-    """Places on the face in face coordinates, mm. Paired ones are mirrored at u = 0."""
+class ParametricHead:
+    """A `FaceModel` on one mesh, about `step_mm` between vertices of the face and coarser behind it."""
 
-    eye_u: float
-    eye_v: float
-    brow_v: float
-    nose_tip_v: float
-    nostril_v: float
-    mouth_v: float
-    mouth_half_width: float
-    chin_v: float
-    hairline_v: float
+    def __init__(self, step_mm: float) -> None:
+        flat = layout()
+        self._landmarks = _landmarks(flat)
+        grid = _grid(flat, step_mm)
+        uv = grid.reshape(-1, 2)
+        skull, skull_part = _skull(flat, grid, self._landmarks)
+        ear_points, ear_plane, ear_triangles = ear(_EAR_STEP * step_mm)
+        right, left = ear_triangles + len(uv), ear_triangles[:, ::-1] + len(uv) + len(ear_points)
+        beside = [_EAR_U_MM, 0.0]
+        self._average = np.concatenate([skull, ear_points, ear_points * [-1.0, 1.0, 1.0]])
+        self._uv = np.concatenate([uv, beside + ear_plane * [-1.0, 1.0], ear_plane - beside])
+        self.triangles: Triangles = np.concatenate([grid_triangles(*grid.shape[:2]), right, left]).astype(np.int32)
+        self.welded = np.arange(len(self._uv), dtype=np.int32)
+        self.part = np.full(len(self._uv), OTHER_SKIN, np.uint8)
+        self.part[: len(uv)] = skull_part
+        side, v = np.abs(self._uv[:, 0]), self._uv[:, 1]
+        above_mouth = v - flat.curve(MOUTH_LINE, self._uv[:, 0])
+        groove = _MOUTH_GROOVE_STEPS * step_mm
+        self._lip = np.tanh(above_mouth / (groove + np.maximum(side - self._landmarks.mouth_half_width, 0.0)))
+        self.part[(np.abs(above_mouth) < groove) & (side < 0.9 * self._landmarks.mouth_half_width)] = DARK
+        self.identity_names = tuple(IDENTITY_FIELDS)
+        self.expression_names = tuple(EXPRESSION_FIELDS)
+
+    def sample_identity(self, rng: np.random.Generator) -> FloatArray:
+        """Draw the identity coefficients (K,) of a new head: standard normal, cut off at 2."""
+        return np.clip(rng.standard_normal(len(self.identity_names)), -2.0, 2.0)
+
+    def sample_expression(self, rng: np.random.Generator, strength: float) -> FloatArray:
+        """Draw expression coefficients (E,): up to three expressions at a time, together of about `strength`."""
+        coefficients = np.zeros(len(self.expression_names))
+        chosen = rng.choice(len(coefficients), 3, replace=False)
+        coefficients[chosen] = strength * rng.dirichlet(np.ones(3)) * rng.uniform(0.7, 1.2)
+        sideways = self.expression_names.index("mouth_side")
+        coefficients[sideways] *= rng.choice([-1.0, 1.0])
+        return coefficients
+
+    def vertices(self, identity: FloatArray, expression: FloatArray) -> FloatArray:
+        """Return the vertices (N,3) in mm."""
+        person = displaced(self._average, self._lip, IDENTITY_FIELDS, identity)
+        face = displaced(self._average, self._lip, EXPRESSION_FIELDS, expression)
+        return np.asarray(person + (face - self._average))
+
+    def texture_coordinates(self, identity: FloatArray) -> FloatArray:
+        """Return the texture coordinates (N,2) in mm; the same for all identities."""
+        return self._uv.copy()
+
+    def face_coordinates(self, identity: FloatArray) -> tuple[FloatArray, Landmarks]:
+        """Return the face coordinates (N,2) in mm, which are the texture coordinates, and the landmarks."""
+        return self._uv.copy(), self._landmarks
 
 
-@dataclass(frozen=True)
-class Identity:
-    """The shape of one head: ellipsoid semi-axes (3,) mm, landmarks, bumps (N,6) = u, v, sigma_u, sigma_v, tilt_rad, height."""
-
-    semi_axes: FloatArray
-    landmarks: Landmarks
-    bumps: FloatArray
-
-
-@dataclass(frozen=True)
-class Head:
-    """The triangle mesh of a head on a regular grid of face coordinates.
-
-    vertices, normals, and the reciprocal tangents (N,3) float64; uv (N,2); triangles (M,3) int32, outward by the right hand.
-    A height h(u, v) over the surface turns the normal n into n - h_u * reciprocal_u - h_v * reciprocal_v.
-    """
-
-    identity: Identity
-    vertices: FloatArray
-    normals: FloatArray
-    reciprocal_u: FloatArray
-    reciprocal_v: FloatArray
-    uv: FloatArray
-    triangles: NDArray[np.int32]
-    grid_origin: FloatArray
-    grid_step: float
-    grid_shape: tuple[int, int]
+def _grid(flat: Layout, step_mm: float) -> FloatArray:
+    """Return face coordinates (rows, columns, 2), bent so that one row follows the mouth line."""
+    u, v = (_graded(FACE_LOW_MM[i], FACE_HIGH_MM[i], LIMIT_LOW_MM[i], LIMIT_HIGH_MM[i], step_mm) for i in range(2))
+    curve = flat.curve(MOUTH_LINE, u)
+    nearest = v[np.argmin(np.abs(v - curve.mean()))]
+    grid = np.stack(np.meshgrid(u, v), axis=-1)
+    grid[..., 1] += (curve - nearest) * np.exp(-(((v - nearest) / _MOUTH_REACH_MM) ** 2))[:, None]
+    return grid
 
 
-def sample_identity(rng: np.random.Generator) -> Identity:
-    """Draw the shape of a new head."""
+def _skull(flat: Layout, grid: FloatArray, marks: Landmarks) -> tuple[FloatArray, NDArray[np.uint8]]:
+    """Return the average head without ears, with hair, at a grid (rows, columns, 2) of face coordinates, and the parts (N,)."""
+    uv = grid.reshape(-1, 2)
+    angles = flat.angles(uv)
+    points = Sculpture().surface(angles).reshape(*grid.shape[:2], 3)
+    # Shapes are joined one after the other, the right one first; the mean with the mirror image is symmetric.
+    points = (0.5 * (points + points[:, ::-1] * [-1.0, 1.0, 1.0])).reshape(-1, 3)
+    near = np.flatnonzero(np.hypot(uv[:, 0], uv[:, 1] - marks.nostril_v) < _NEAR_NOSTRILS_MM)
+    depth = np.linalg.norm(Sculpture(with_nostrils=False).surface(angles[near]) - points[near], axis=1)
+    hair = -signed_distance(uv, flat.outline(_HAIRLINE, beyond=(_BELOW_NECK,)))
+    points += (_hair_height(hair) * _locks(uv))[:, None] * directions(angles)
+    part = np.full(len(uv), OTHER_SKIN, np.uint8)
+    part[signed_distance(uv, flat.outline(_BARE_SKIN)) < 0.0] = SKIN
+    part[hair < 0.0] = HAIR
+    part[near[depth > _HOLLOW_MM]] = DARK
+    return points, part
 
-    def near(mean: float, spread: float) -> float:
-        return mean + spread * float(np.clip(rng.standard_normal(), -2.0, 2.0))
 
-    semi_axes = np.array([near(75.0, 2.5), near(112.0, 3.0), near(92.0, 3.0)])
-    eye_v = near(26.0, 1.5)
-    nose_tip_v = near(-12.0, 1.5)
-    mouth_v = nose_tip_v - near(31.0, 1.2)
-    landmarks = Landmarks(
-        eye_u=near(31.5, 1.5),
+def _graded(low: float, high: float, first: float, last: float, step: float) -> FloatArray:
+    """Return coordinates from `first` to `last`: `step` apart between low and high, growing to coarser steps outside."""
+    inside = np.linspace(low, high, round((high - low) / step) + 1)
+    return np.concatenate([low - _growing(low - first, step)[::-1], inside, high + _growing(last - high, step)])
+
+
+def _growing(length: float, step: float) -> FloatArray:
+    steps = np.minimum(step * _GROWTH ** np.arange(1, int(length / step) + 2), _COARSEST * step)
+    ends = np.cumsum(steps)
+    ends = ends[: int(np.searchsorted(ends, length)) + 1]
+    return np.asarray(ends * (length / ends[-1]))
+
+
+def _landmarks(flat: Layout) -> Landmarks:
+    eye_u, eye_v = flat.place((32.5, 26, 80))
+    corner = flat.place((25, -43.6, 84))
+    return Landmarks(
+        eye_u=eye_u,
         eye_v=eye_v,
-        brow_v=eye_v + near(17.0, 1.0),
-        nose_tip_v=nose_tip_v,
-        nostril_v=nose_tip_v - near(11.5, 0.6),
-        mouth_v=mouth_v,
-        mouth_half_width=near(24.0, 1.5),
-        chin_v=mouth_v - near(35.0, 2.0),
-        hairline_v=near(82.0, 4.0),
-    )
-    return Identity(semi_axes, landmarks, _sample_bumps(landmarks, rng))
-
-
-def surface(identity: Identity, uv: FloatArray) -> FloatArray:
-    """Return the world points (N,3) of face coordinates (N,2)."""
-    base, normal = _ellipsoid(identity.semi_axes, uv)
-    height = np.zeros(len(uv))
-    for u, v, sigma_u, sigma_v, tilt, amplitude in identity.bumps:
-        du, dv = uv[:, 0] - u, uv[:, 1] - v
-        along = (np.cos(tilt) * du + np.sin(tilt) * dv) / sigma_u
-        across = (np.cos(tilt) * dv - np.sin(tilt) * du) / sigma_v
-        height += amplitude * np.exp(-0.5 * (along * along + across * across))
-    return base + height[:, None] * normal
-
-
-def build_head(identity: Identity, step_mm: float) -> Head:
-    """Triangulate the head on a grid of face coordinates with `step_mm` between vertices."""
-    half = np.array(_EXTENT_RAD) * identity.semi_axes[:2]
-    columns, rows = (np.ceil(2.0 * half / step_mm).astype(int) + 1).tolist()
-    origin = -0.5 * step_mm * np.array([columns - 1, rows - 1], np.float64)
-    grid_u, grid_v = np.meshgrid(origin[0] + step_mm * np.arange(columns), origin[1] + step_mm * np.arange(rows))
-    uv = np.stack([grid_u.ravel(), grid_v.ravel()], axis=1)
-    tangent_u, tangent_v = _tangents(identity, uv)
-    cross = np.cross(tangent_u, tangent_v)
-    area = np.linalg.norm(cross, axis=1, keepdims=True)
-    normals = cross / area
-    return Head(
-        identity=identity,
-        vertices=surface(identity, uv),
-        normals=normals,
-        reciprocal_u=np.cross(tangent_v, normals) / area,
-        reciprocal_v=np.cross(normals, tangent_u) / area,
-        uv=uv,
-        triangles=_grid_triangles(rows, columns),
-        grid_origin=origin,
-        grid_step=step_mm,
-        grid_shape=(rows, columns),
+        brow_v=flat.place((27, 43, 91))[1],
+        nose_tip_v=flat.place((0, -13, 112.5))[1],
+        nostril_v=flat.place((6.4, -22, 100))[1],
+        mouth_v=flat.place((0, -43.9, 94))[1],
+        mouth_half_width=corner[0],
+        chin_v=flat.place((0, -77, 92))[1],
+        hairline_v=flat.place((0, 87, 85))[1],
     )
 
 
-def points_on_mesh(head: Head, uv: FloatArray) -> FloatArray:
-    """Return the points (N,3) of the triangle mesh at face coordinates (N,2) inside its grid."""
-    rows, columns = head.grid_shape
-    scaled = (uv - head.grid_origin) / head.grid_step
-    cell = np.clip(np.floor(scaled).astype(int), 0, [columns - 2, rows - 2])
-    a, b = (scaled - cell).T
-    first = cell[:, 1] * columns + cell[:, 0]
-    low, right, up, far = (head.vertices[first + offset] for offset in (0, 1, columns, columns + 1))
-    lower_right = low + a[:, None] * (right - low) + b[:, None] * (far - right)
-    upper_left = low + b[:, None] * (up - low) + a[:, None] * (far - up)
-    return np.where((a >= b)[:, None], lower_right, upper_left)
+def _hair_height(hair: FloatArray) -> FloatArray:
+    """Return how far hair stands off the head, mm, with a soft rim."""
+    share = np.clip(-hair / _HAIR_RIM_MM, 0.0, 1.0)
+    return np.asarray(_HAIR_MM * share * share * (3.0 - 2.0 * share))
 
 
-def _ellipsoid(semi_axes: FloatArray, uv: FloatArray) -> tuple[FloatArray, FloatArray]:
-    angles = uv / semi_axes[:2]
-    radius = np.hypot(angles[:, 0], angles[:, 1])
-    direction = np.column_stack([angles * np.sinc(radius / np.pi)[:, None], np.cos(radius)])
-    normal = direction / semi_axes
-    return direction * semi_axes, normal / np.linalg.norm(normal, axis=1, keepdims=True)
-
-
-def _tangents(identity: Identity, uv: FloatArray, delta_mm: float = 0.02) -> tuple[FloatArray, FloatArray]:
-    tangents = []
-    for axis in np.eye(2):
-        shift = delta_mm * axis
-        tangents.append((surface(identity, uv + shift) - surface(identity, uv - shift)) / (2.0 * delta_mm))
-    return tangents[0], tangents[1]
-
-
-def _grid_triangles(rows: int, columns: int) -> NDArray[np.int32]:
-    first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)[None, :]).ravel()
-    lower_right = np.stack([first, first + 1, first + columns + 1], axis=1)
-    upper_left = np.stack([first, first + columns + 1, first + columns], axis=1)
-    return np.stack([lower_right, upper_left], axis=1).reshape(-1, 3).astype(np.int32)
-
-
-def _sample_bumps(marks: Landmarks, rng: np.random.Generator) -> FloatArray:
-    single = [
-        (0.0, 0.5 * (marks.eye_v + marks.nose_tip_v), 6.0, 17.0, 0.0, 12.0),  # bridge of the nose
-        (0.0, marks.nose_tip_v, 8.5, 8.5, 0.0, 15.5),  # tip of the nose
-        (0.0, marks.mouth_v + 1.0, 26.0, 16.0, 0.0, 5.0),  # mound of the mouth
-        (0.0, marks.mouth_v + 5.0, 17.0, 3.2, 0.0, 2.6),  # upper lip
-        (0.0, marks.mouth_v - 5.5, 14.0, 4.0, 0.0, 3.4),  # lower lip
-        (0.0, marks.mouth_v, 19.0, 1.8, 0.0, -2.2),  # between the lips
-        (0.0, marks.mouth_v + 13.0, 3.0, 5.0, 0.0, -1.2),  # philtrum
-        (0.0, marks.mouth_v - 15.0, 15.0, 5.0, 0.0, -3.0),  # fold above the chin
-        (0.0, marks.chin_v, 16.0, 12.0, 0.0, 7.0),  # chin
-        (0.0, 62.0, 45.0, 22.0, 0.0, 3.0),  # forehead
-    ]
-    paired = [
-        (11.0, marks.nose_tip_v - 3.0, 5.0, 5.5, 0.0, 7.0),  # wings of the nose
-        (6.0, marks.nostril_v, 3.2, 2.4, 0.0, -3.0),  # nostrils
-        (19.0, marks.brow_v - 1.0, 17.0, 6.0, 0.12, 4.5),  # brow ridge
-        (marks.eye_u - 1.0, marks.eye_v, 14.0, 8.5, 0.0, -9.0),  # eye sockets
-        (marks.eye_u, marks.eye_v, 9.5, 7.0, 0.0, 5.5),  # eyeballs
-        (42.0, 2.0, 18.0, 14.0, -0.3, 5.0),  # cheekbones
-        (24.0, -14.0, 12.0, 14.0, 0.0, 2.5),  # inner cheeks
-        (26.0, -30.0, 2.6, 14.0, 0.45, -1.5),  # nasolabial folds
-        (45.0, -42.0, 17.0, 18.0, 0.0, -3.0),  # hollow of the cheeks
-        (64.0, 42.0, 14.0, 20.0, 0.0, -4.0),  # temples
-        (58.0, -62.0, 16.0, 16.0, 0.0, 4.0),  # jaw
-    ]
-    bumps = [_vary(bump, rng) for bump in single]
-    for bump in paired:
-        u, v, sigma_u, sigma_v, tilt, height = _vary(bump, rng)
-        for side in (1.0, -1.0):
-            asymmetry = 1.0 + 0.04 * rng.standard_normal()
-            bumps.append((side * u, v + 0.3 * rng.standard_normal(), sigma_u, sigma_v, side * tilt, height * asymmetry))
-    return np.array(bumps)
-
-
-def _vary(bump: tuple[float, ...], rng: np.random.Generator) -> tuple[float, ...]:
-    u, v, sigma_u, sigma_v, tilt, height = bump
-    shift, width, factor = rng.standard_normal(3)
-    scale = 1.0 + 0.06 * np.clip(width, -2.0, 2.0)
-    return u, v + 0.6 * shift, sigma_u * scale, sigma_v * scale, tilt, height * (1.0 + 0.12 * np.clip(factor, -2.0, 2.0))
+def _locks(uv: FloatArray) -> FloatArray:
+    """Return the relief of locks that run back from the face, around 1."""
+    radius, around = np.hypot(*uv.T), np.arctan2(uv[:, 1], np.abs(uv[:, 0]))
+    fine = np.sin(46.0 * around + 2.0 * np.sin(radius / 17.0) + 1.3 * np.sin(uv[:, 0] / 13.0))
+    broad = np.sin(17.0 * around + 1.5 * np.sin(radius / 23.0 + 2.0) + 0.9 * np.sin(uv[:, 0] / 19.0))
+    return np.asarray(1.0 + 0.06 * fine + 0.08 * broad)

@@ -1,4 +1,4 @@
-"""Pores: a hard-core point process over the face, and their pits in the skin's maps."""
+"""Points that keep their distance on the surface of a head, and the pores."""
 
 from __future__ import annotations
 
@@ -8,120 +8,127 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from porepatch_lib.rendering.head import Landmarks
+from porepatch_lib.rendering.features import line_direction, pore_strength
+from porepatch_lib.rendering.places import Places
+from porepatch_lib.rendering.stamps import HEIGHT, PIT, SHADOW, Stamps, directions, make_stamps
+from porepatch_lib.rendering.surface import Head, triangle_areas
 
 FloatArray = NDArray[np.float64]
-Map = NDArray[np.float32]
 
-_HARD_CORE = 0.75  # least distance between pores over the mean distance density^(-1/2)
+_HARD_CORE = 0.75  # least distance between points over the mean distance density^(-1/2)
+_CANDIDATES = 4.0  # per wanted point
+_BUCKETS = 2**18
 
 
 @dataclass(frozen=True)
 class Pores:
-    """Row-aligned pores: uv (N,2) mm; radius, depth in mm, contrast 0..1, elongation >= 1 and its direction, each (N,)."""
+    """Row-aligned pores (N,).
 
-    uv: FloatArray
+    radius_mm: standard deviation of the pit, the geometric mean of both axes. depth_mm. contrast: 0..1, darkening at the middle.
+    elongation: ratio of the axes, >= 1. direction (N,3): unit tangent of the neutral face along the long axis.
+    """
+
+    places: Places
     radius_mm: FloatArray
     depth_mm: FloatArray
     contrast: FloatArray
     elongation: FloatArray
-    direction_rad: FloatArray
+    direction: FloatArray
 
 
-def pore_strength(marks: Landmarks, uv: FloatArray) -> FloatArray:
-    """Return how porous the skin is at face coordinates (N,2): about 1 on nose and inner cheeks, 0.25 at the rim."""
-    u, v = np.abs(uv[:, 0]), uv[:, 1]
-    regions = [
-        (0.0, marks.nose_tip_v + 4.0, 15.0, 18.0, 0.8),
-        (27.0, -8.0, 17.0, 17.0, 0.75),
-        (0.0, 60.0, 34.0, 15.0, 0.4),
-        (0.0, marks.chin_v + 2.0, 20.0, 13.0, 0.5),
-    ]
-    strength = np.full(len(uv), 0.25)
-    for u0, v0, sigma_u, sigma_v, height in regions:
-        strength += height * np.exp(-0.5 * (((u - u0) / sigma_u) ** 2 + ((v - v0) / sigma_v) ** 2))
-    return np.minimum(strength, 1.0)
+def scatter(head: Head, density_per_mm2: FloatArray, rng: np.random.Generator, hard_core: float = _HARD_CORE) -> Places:
+    """Draw points on the neutral face with a density per triangle (M,), none nearer than `hard_core` density^(-1/2) to another.
+
+    Distances are in space. With the standard hard core about 0.9 of the density is reached.
+    """
+    weight = triangle_areas(head.neutral, head.triangles) * density_per_mm2
+    total = float(weight.sum())
+    if total <= 0.0:
+        return Places(np.zeros(0, np.int64), np.zeros((0, 2)))
+    count = int(total * (_CANDIDATES if hard_core > 0.0 else 1.0))
+    # `count` points spread evenly over the cumulative area, in random order.
+    triangle = np.searchsorted(np.cumsum(weight) / total, rng.uniform(0.0, 1.0, count), side="right")
+    triangle = np.minimum(triangle, len(weight) - 1)
+    root, share = np.sqrt(rng.uniform(0.0, 1.0, count)), rng.uniform(0.0, 1.0, count)
+    places = Places(triangle, np.column_stack([root * (1.0 - share), root * share]))
+    if hard_core == 0.0:
+        return places
+    least = hard_core / np.sqrt(density_per_mm2[triangle])
+    return places[_hard_core(places.on(head.neutral, head.triangles), np.minimum(least, 10.0))]
 
 
 def sample_pores(
-    marks: Landmarks, low: FloatArray, high: FloatArray, density_per_cm2: float, contrast: float, rng: np.random.Generator
+    head: Head, bare: FloatArray, density_per_cm2: float, contrast: float, size: float, rng: np.random.Generator
 ) -> Pores:
-    """Draw the pores of one subject between the corners `low` and `high` (2,) mm of the face coordinates.
+    """Draw the pores of one subject.
 
-    `density_per_cm2` holds where the skin is most porous; `contrast` scales darkness and depth.
+    `bare` (M,) is 1 for triangles of bare skin and 0 for others; `density_per_cm2` holds where skin is most porous; `contrast`
+    scales darkness and depth, `size` the radii.
     """
-    area_cm2 = float(np.prod(high - low)) / 100.0
-    candidates = rng.uniform(low, high, (int(4.0 * density_per_cm2 * area_cm2), 2))
-    strength = pore_strength(marks, candidates)
-    density_per_mm2 = 0.01 * density_per_cm2 * (0.45 + 0.55 * strength)
-    keep = _hard_core(candidates - low, _HARD_CORE / np.sqrt(density_per_mm2), high - low)
-    uv, strength = candidates[keep], strength[keep]
-    count = len(uv)
-    vigour = rng.gamma(4.0, 0.25, count)
+    middle = head.place[head.triangles].mean(axis=1)
+    density = 0.01 * density_per_cm2 * (0.4 + 0.6 * pore_strength(head.landmarks, middle[:, 0], middle[:, 1]))
+    places = scatter(head, density * bare, rng)
+    u, v = places.on(head.place, head.triangles).T
+    strength = pore_strength(head.landmarks, u, v)
+    count = len(places)
+    vigour = rng.gamma(3.5, 0.2857, count)
+    # One pore in six is filled: flat and pale, or dark.
+    filled = rng.uniform(0.0, 1.0, count) < 0.16 * strength
+    dark = filled & (rng.uniform(0.0, 1.0, count) < 0.3)
+    angle = line_direction(head.landmarks, u, v) + 0.35 * rng.standard_normal(count)
     return Pores(
-        uv=uv,
-        radius_mm=np.clip((0.11 + 0.10 * strength) * np.exp(0.25 * rng.standard_normal(count)), 0.07, 0.4),
-        depth_mm=contrast * np.clip(0.075 * (0.3 + 0.7 * strength) * vigour, 0.0, 0.16),
-        contrast=np.clip(contrast * 0.20 * (0.35 + 0.65 * strength) * vigour, 0.0, 0.55),
-        elongation=1.0 + rng.gamma(2.0, 0.18, count),
-        direction_rad=rng.uniform(0.0, np.pi, count),
+        places=places,
+        radius_mm=size * np.clip((0.08 + 0.085 * strength) * np.exp(0.25 * rng.standard_normal(count)), 0.05, 0.3),
+        depth_mm=contrast * np.clip(0.06 * (0.2 + 0.8 * strength) * vigour, 0.0, 0.15) * np.where(filled, 0.35, 1.0),
+        contrast=np.clip(
+            contrast * 0.075 * (0.25 + 0.75 * strength) * vigour * np.where(dark, 2.2, np.where(filled, 0.3, 1.0)), 0.0, 0.6
+        ),
+        elongation=1.0 + rng.gamma(2.0, 0.15, count) * (0.5 + strength),
+        direction=directions(head, places.triangle, angle),
     )
 
 
-def stamp_pores(pores: Pores, low: FloatArray, texel_mm: float, height: Map, darkness: Map) -> None:
-    """Press the pores into `height` (mm) and multiply `darkness` (1 = untouched), both (rows, columns), in place."""
-    _stamp(
-        (pores.uv - low) / texel_mm,
-        pores.radius_mm / texel_mm,
-        pores.depth_mm,
-        pores.contrast,
-        pores.elongation,
-        pores.direction_rad,
-        height,
-        darkness,
+def pore_stamps(head: Head, pores: Pores) -> Stamps:
+    """Return the pits and the darkness of pores."""
+    stretch = np.sqrt(pores.elongation)
+    return make_stamps(
+        head,
+        pores.places,
+        pores.direction,
+        PIT,
+        pores.radius_mm * stretch,
+        pores.radius_mm / stretch,
+        {HEIGHT: -pores.depth_mm, SHADOW: -np.log(1.0 - pores.contrast)},
     )
 
 
 @njit(cache=True, nogil=True)
-def _hard_core(points, least_distance, size):  # type: ignore[no-untyped-def]
-    """Accept points in order unless an accepted one lies nearer than their own least distance."""
+def _hard_core(points, least_distance):  # type: ignore[no-untyped-def]
+    """Accept points (N,3) in order unless an accepted one lies nearer than their own least distance (N,)."""
     cell = least_distance.max()
-    columns = int(size[0] / cell) + 1
-    rows = int(size[1] / cell) + 1
-    newest = np.full((rows, columns), -1, np.int64)
+    # Buckets of cubic cells; strangers that share a bucket by chance are only compared in vain.
+    newest = np.full(_BUCKETS, -1, np.int64)
     earlier = np.full(len(points), -1, np.int64)
     keep = np.zeros(len(points), np.bool_)
     for index in range(len(points)):
-        x, y = points[index, 0], points[index, 1]
-        column, row = int(x / cell), int(y / cell)
+        x, y, z = points[index, 0], points[index, 1], points[index, 2]
+        i, j, k = int(np.floor(x / cell)), int(np.floor(y / cell)), int(np.floor(z / cell))
         limit = least_distance[index] ** 2
         free = True
-        for near_row in range(max(row - 1, 0), min(row + 2, rows)):
-            for near_column in range(max(column - 1, 0), min(column + 2, columns)):
-                other = newest[near_row, near_column]
-                while free and other >= 0:
-                    free = (points[other, 0] - x) ** 2 + (points[other, 1] - y) ** 2 >= limit
-                    other = earlier[other]
+        for near in range(27):
+            other = newest[_bucket(i + near % 3 - 1, j + near // 3 % 3 - 1, k + near // 9 - 1)]
+            while free and other >= 0:
+                gap = (points[other, 0] - x) ** 2 + (points[other, 1] - y) ** 2 + (points[other, 2] - z) ** 2
+                free = gap >= limit
+                other = earlier[other]
         if free:
             keep[index] = True
-            earlier[index] = newest[row, column]
-            newest[row, column] = index
+            bucket = _bucket(i, j, k)
+            earlier[index] = newest[bucket]
+            newest[bucket] = index
     return keep
 
 
 @njit(cache=True, nogil=True)
-def _stamp(centres, radii, depths, contrasts, elongations, directions, height, darkness):  # type: ignore[no-untyped-def]
-    rows, columns = height.shape
-    for index in range(len(centres)):
-        x, y, radius = centres[index, 0], centres[index, 1], radii[index]
-        stretch = np.sqrt(elongations[index])
-        cosine, sine = np.cos(directions[index]), np.sin(directions[index])
-        reach = 2.6 * radius * stretch
-        for row in range(max(int(y - reach), 0), min(int(y + reach) + 2, rows)):
-            for column in range(max(int(x - reach), 0), min(int(x + reach) + 2, columns)):
-                along = ((column - x) * cosine + (row - y) * sine) / (radius * stretch)
-                across = ((row - y) * cosine - (column - x) * sine) / (radius / stretch)
-                square = along * along + across * across
-                pit = np.exp(-0.5 * square * (1.0 + 0.25 * square))
-                height[row, column] -= depths[index] * pit
-                darkness[row, column] *= 1.0 - contrasts[index] * pit
+def _bucket(i, j, k):  # type: ignore[no-untyped-def]
+    return ((i * 73856093) ^ (j * 19349663) ^ (k * 83492791)) & (_BUCKETS - 1)

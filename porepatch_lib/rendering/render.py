@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,31 +12,32 @@ from numpy.typing import NDArray
 
 from porepatch_lib.captures.views import View, write_views
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_path, sha256_of, write_array
+from porepatch_lib.files import atomic_path, sha256_of, write_json
 from porepatch_lib.progress import progress
-from porepatch_lib.rendering.head import Head, build_head, sample_identity
-from porepatch_lib.rendering.rig import Lights, Station, build_rig, studio_lights
+from porepatch_lib.rendering.features import region_of
+from porepatch_lib.rendering.lights import Lights, light_on_vertices, studio_lights
+from porepatch_lib.rendering.rig import Station, build_rig
 from porepatch_lib.rendering.sensor import expose
 from porepatch_lib.rendering.settings import RenderSettings, generator
-from porepatch_lib.rendering.shading import shade_view, vertex_attributes
+from porepatch_lib.rendering.shading import Shaded, shade_view, vertex_attributes
+from porepatch_lib.rendering.sitting import Sitting, describe_sitting, draw_moments, draw_shape, face_model
 from porepatch_lib.rendering.skin import Skin, paint_skin
-from porepatch_lib.rendering.truth import depth_path, write_surface
-from porepatch_lib.rendering.visibility import build_scene, cast_view, light_on_vertices
+from porepatch_lib.rendering.surface import Head
+from porepatch_lib.rendering.textures import Textures, build_textures
+from porepatch_lib.rendering.truth_files import LEAST_COSINE, truth_of, write_cameras, write_depth, write_mesh, write_pores
+from porepatch_lib.rendering.visibility import build_scene
 
 LOGGER = logging.getLogger(__name__)
-
-_LEAST_COSINE = 0.2  # skin seen more grazingly is masked
 
 
 @dataclass(frozen=True)
 class Sitter:
-    """A subject ready to be photographed: mesh, skin, lights, the ray casting scene and attributes per vertex."""
+    """A subject ready to be photographed: skin, its textures, the lights, and the share of each (N,L+1) on every vertex."""
 
-    head: Head
     skin: Skin
+    textures: Textures
     lights: Lights
-    scene: Any
-    attributes: NDArray[np.float32]
+    light: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -49,64 +49,80 @@ class Photograph:
     depth: NDArray[np.float32]
 
 
-def render_subject(subject: str, output: Path, settings: RenderSettings, seed: int, threads: int) -> None:
-    """Render all views of `subject` into the folder of `output`, an `images.parquet` that is written last.
+def render_subject(sitting: Sitting, output: Path, settings: RenderSettings, seed: int, threads: int) -> None:
+    """Render all views of a subject into the folder of `output`, an `images.parquet`.
 
-    Beside it: images/, masks/ and truth/ (see `porepatch_lib.rendering.truth`). The same seed, subject and settings give
+    Beside it: images/, masks/ and truth/ (see `porepatch_lib.rendering.truth_files`). The same seed, sitting and settings give
     the same files with any number of threads.
+
+    Raises:
+        PorePatchError: if the head model or the skin photographs of the settings cannot be read, or a file not written.
     """
     folder = Path(output).parent
-    sitter = create_sitter(subject, settings, seed, threads)
-    write_surface(folder / "truth", sitter.head, sitter.skin.pores)
+    truth = folder / "truth"
+    if settings.skin_photographs:  # a folder per person, so that no skin is on two persons
+        settings = replace(settings, skin_photographs=str(Path(settings.skin_photographs) / sitting.skin_of))
+    model = face_model(settings)
+    shape = draw_shape(model, sitting, settings, seed)
+    moments = draw_moments(sitting, settings, seed)
+    head = shape.at(model, 0.0)
+    sitter = prepare_sitter(head, settings, generator(seed, sitting.skin_of, "skin"), generator(seed, "lights"), threads)
+    vertices, views = {}, []
     stations = build_rig(settings, generator(seed, "rig"))
-    views = []
-    for image_id, station in enumerate(progress(stations, f"rendering {subject}", "view")):
-        photograph = take_photograph(sitter, station, settings, generator(seed, subject, "sensor", station.name), threads)
+    for image_id, station in enumerate(progress(stations, f"rendering {sitting.subject}", "view")):
+        now = head if moments[image_id] == 0.0 else shape.at(model, moments[image_id])
+        rng = generator(seed, sitting.subject, "sensor", station.name)
+        photograph = take_photograph(sitter, now, station, settings, rng, threads)
+        vertices[image_id] = now.vertices
+        write_depth(truth, image_id, photograph.depth)
         views.append(_write_photograph(folder, image_id, station, photograph, settings))
+    write_mesh(truth, vertices, head.triangles, head.uv, region_of(head.place, head.landmarks))
+    write_cameras(truth, views)
+    drawn = describe_sitting(model, sitting, shape, moments, settings, seed)
+    write_json(truth / "parameters.json", drawn | {"skin_drawn": sitter.skin.parameters})
+    pores = sitter.skin.pores
+    write_pores(truth, truth_of(views, truth), pores.places, pores.radius_mm, pores.depth_mm, pores.contrast)
     write_views(output, views)
-    LOGGER.info("Rendered %d views of %s with %d pores.", len(views), subject, len(sitter.skin.pores.uv))
+    LOGGER.info("Rendered %d views of %s with %d pores.", len(views), sitting.subject, len(pores.places))
 
 
-def create_sitter(subject: str, settings: RenderSettings, seed: int, threads: int) -> Sitter:
-    """Build the head and the skin of a subject; both follow from the seed and the subject's name only."""
-    identity = sample_identity(generator(seed, subject, "head"))
-    head = build_head(identity, settings.mesh_step_mm)
-    skin = paint_skin(identity.landmarks, settings, generator(seed, subject, "skin"))
-    scene = build_scene(head.vertices, head.triangles, threads)
+def prepare_sitter(
+    head: Head, settings: RenderSettings, skin_rng: np.random.Generator, light_rng: np.random.Generator, threads: int
+) -> Sitter:
+    """Paint the skin of a head and light it; the light stays for all moments of a capture."""
+    skin = paint_skin(head, settings, skin_rng, threads)
     lights = studio_lights()
-    light = light_on_vertices(scene, head, lights, generator(seed, "lights"), threads)
-    return Sitter(head, skin, lights, scene, vertex_attributes(head, light))
+    light = light_on_vertices(build_scene(head.vertices, head.triangles, threads), head, lights, light_rng, threads)
+    return Sitter(skin, build_textures(skin, threads), lights, light)
 
 
 def take_photograph(
-    sitter: Sitter, station: Station, settings: RenderSettings, rng: np.random.Generator, threads: int
+    sitter: Sitter, head: Head, station: Station, settings: RenderSettings, rng: np.random.Generator, threads: int
 ) -> Photograph:
     """Render one view of a subject; `rng` draws the sensor's noise."""
-    hits = cast_view(sitter.scene, station.camera, station.pose, threads)
-    light, uv, cosine = shade_view(
-        hits,
-        station.pose.centre,
-        sitter.head.triangles,
-        sitter.attributes,
-        sitter.skin,
+    shaded = shade_view(
+        head,
+        vertex_attributes(head, sitter.light),
+        station.camera,
+        station.pose,
+        sitter.textures,
         sitter.lights,
         settings.specular,
+        settings.cross_polarised,
         settings.supersampling,
         threads,
     )
-    image = expose(
-        light, hits.depth, station.camera, station.lens, sitter.skin.exposure, settings.defocus_px_per_mm, settings.noise, rng
-    )
-    return Photograph(image, skin_mask(sitter.skin, uv, cosine), hits.depth)
+    image = expose(shaded.image, shaded.depth, station.camera, station.lens, sitter.skin.exposure, settings, rng)
+    return Photograph(image, skin_mask(sitter.skin, shaded), shaded.depth)
 
 
-def skin_mask(skin: Skin, uv: NDArray[np.float32], cosine: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return 255 where bare skin is seen not too grazingly: face coordinates (H,W,2) mm, viewing cosine (H,W)."""
-    texels = (np.nan_to_num(uv, nan=-1e4) - skin.low_mm.astype(np.float32)) / np.float32(skin.region_step_mm)
+def skin_mask(skin: Skin, shaded: Shaded) -> NDArray[np.uint8]:
+    """Return (H,W) 255 where bare skin is seen not too grazingly."""
+    texels = (np.nan_to_num(shaded.uv, nan=-1e4) - skin.bare_low_mm.astype(np.float32)) / np.float32(skin.bare_step_mm)
     region = cv2.remap(
-        skin.region, texels[..., 0], texels[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+        skin.bare, texels[..., 0], texels[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
     )
-    return np.where((region > 0) & (cosine >= _LEAST_COSINE), np.uint8(255), np.uint8(0))
+    return np.where((region > 0) & (shaded.cosine >= LEAST_COSINE), np.uint8(255), np.uint8(0))
 
 
 def _write_photograph(folder: Path, image_id: int, station: Station, photograph: Photograph, settings: RenderSettings) -> View:
@@ -116,7 +132,6 @@ def _write_photograph(folder: Path, image_id: int, station: Station, photograph:
     quality = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality]
     _write_image(path, photograph.image, lossless if settings.image_format == "png" else quality)
     _write_image(mask_path, photograph.mask, lossless)
-    write_array(depth_path(folder / "truth", image_id), photograph.depth)
     return View(
         image_id=image_id,
         name=path.name,

@@ -1,4 +1,4 @@
-"""The capture rig: calibrated cameras in two staggered rows before the face, and three soft lights.
+"""The capture rig: calibrated cameras in staggered rows before the face.
 
 The rig is a property of the seed, not of the subject: every subject sits before the same cameras.
 """
@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 
 _TARGET_MM = np.array([0.0, -2.0, 62.0])  # what the cameras look at, in head coordinates
 _FACE_BEFORE_TARGET_MM = 25.0  # the skin lies about this much nearer than the target
+_ROWS = (1.0, -1.0, 0.0)  # elevations of neighbouring cameras, as a share of the largest
 
 
 @dataclass(frozen=True)
@@ -41,23 +42,13 @@ class Station:
     lens: Lens
 
 
-@dataclass(frozen=True)
-class Lights:
-    """Soft lights: positions (L,3) mm, radii (L,) mm, linear red-green-blue intensity (L,3), ambient (3,)."""
-
-    positions: FloatArray
-    radii: FloatArray
-    intensity: FloatArray
-    ambient: FloatArray
-
-
 def build_rig(settings: RenderSettings, rng: np.random.Generator) -> list[Station]:
-    """Place the cameras from the left to the right, alternating between the upper and the lower row."""
+    """Place the cameras from the left to the right, in rows above, below and at the height of the face."""
     spread = np.linspace(-1.0, 1.0, settings.views) if settings.views > 1 else np.zeros(1)
     stations = []
     for index in range(settings.views):
         azimuth = np.deg2rad(settings.azimuth_deg * spread[index] + rng.uniform(-1.5, 1.5))
-        row = (1.0 if index % 2 == 0 else -1.0) if settings.views > 1 else 0.0
+        row = _ROWS[index % len(_ROWS)] if settings.views > 1 else 0.0
         elevation = np.deg2rad(settings.elevation_deg * row + rng.uniform(-1.5, 1.5))
         distance = settings.distance_mm * rng.uniform(0.97, 1.03)
         direction = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
@@ -78,13 +69,6 @@ def look_at(centre: FloatArray, target: FloatArray, roll_rad: float) -> Pose:
     return Pose(rotation, -rotation @ centre)
 
 
-def studio_lights() -> Lights:
-    """Return a key light above to the left, a weaker fill to the right and a light overhead."""
-    positions = np.array([[-520.0, 420.0, 820.0], [640.0, 120.0, 720.0], [60.0, 880.0, 560.0]])
-    intensity = np.array([[0.95, 0.92, 0.87], [0.50, 0.53, 0.56], [0.42, 0.42, 0.42]])
-    return Lights(positions, np.array([130.0, 160.0, 130.0]), intensity, np.array([0.22, 0.23, 0.25]))
-
-
 def _sample_camera(settings: RenderSettings, rng: np.random.Generator) -> Camera:
     focal = settings.height * settings.distance_mm / settings.field_height_mm * rng.uniform(0.98, 1.02)
     centre = 0.5 * (np.array([settings.width, settings.height]) - 1.0) + 0.005 * settings.width * rng.uniform(-1.0, 1.0, 2)
@@ -94,7 +78,7 @@ def _sample_camera(settings: RenderSettings, rng: np.random.Generator) -> Camera
 
 def _sample_lens(settings: RenderSettings, distance_mm: float, rng: np.random.Generator) -> Lens:
     brightness = 1.0 + settings.exposure_spread * float(np.clip(rng.standard_normal(), -2.0, 2.0))
-    balance = 1.0 + 0.25 * settings.exposure_spread * np.clip(rng.standard_normal(3), -2.0, 2.0)
+    balance = 1.0 + settings.colour_spread * np.clip(rng.standard_normal(3), -2.0, 2.0)
     blur = settings.blur_px * float(rng.uniform(0.75, 1.3))
     focus = distance_mm - _FACE_BEFORE_TARGET_MM + float(rng.uniform(-12.0, 12.0))
     return Lens(brightness * balance, blur, focus)

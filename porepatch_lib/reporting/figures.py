@@ -33,12 +33,13 @@ _DPI = 150
 _LEAST_PERCENT = 0.01  # logarithmic axes end here; zero is drawn here
 
 
-def write_figures(reports: Sequence[Report], curves: Mapping[int, Path], folder: Path) -> list[str]:
+def write_figures(reports: Sequence[Report], curves: Mapping[int, Path], audits: Sequence[Report], folder: Path) -> list[str]:
     """Draw every figure the run has data for; return the names of the PNG files.
 
     Args:
         reports: reports of the verify stage.
         curves: CSV of the training per round, with columns step, loss, validation_fpr95.
+        audits: reports of the audit stage.
         folder: existing folder to write into.
     """
     import matplotlib
@@ -51,6 +52,8 @@ def write_figures(reports: Sequence[Report], curves: Mapping[int, Path], folder:
             figures[f"roc_{test_set}"] = plot_roc(chosen, test_set)
         if curves:
             figures["training"] = plot_training({r: pd.read_csv(curves[r]) for r in sorted(curves)})
+        for split in dict.fromkeys(audit["split"] for audit in audits):
+            figures[f"audit_{split}"] = plot_audit([audit for audit in audits if audit["split"] == split])
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", dpi=_DPI, metadata={"Software": None})
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
@@ -119,6 +122,24 @@ def plot_training(curves: Mapping[int, pd.DataFrame]) -> Figure:
     for axes in (left, right):
         axes.set_xlabel("step")
     right.legend()
+    return figure
+
+
+def plot_audit(audits: Sequence[Report]) -> Figure:
+    """Draw the share of wrong matches over the angle between the two views, a line per round; `audits` are of one split."""
+    ordered = sorted(audits, key=lambda audit: audit["round"])
+    angles = sorted({angle for audit in ordered for angle in audit["angle"]}, key=lambda angle: int(angle.split("-")[0]))
+    figure, axes = _figure(5.0, 3.4)
+    for audit, colour in zip(ordered, _round_colours(len(ordered)), strict=True):
+        matches = [audit["angle"].get(angle, {}).get("matches") for angle in angles]
+        wrong = [100 * found["wrong_mm"] if found else np.nan for found in matches]
+        axes.plot(range(len(angles)), wrong, "o-", color=colour, markersize=4, label=f"round {audit['round']}")
+    axes.set_xticks(range(len(angles)), angles)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("angle between the two viewing directions in degrees")
+    axes.set_ylabel("wrong matches in %")
+    axes.legend()
+    axes.set_title(f"Matching pairs more than {ordered[0]['tolerance_mm']:g} mm apart ({ordered[0]['split']})", loc="left")
     return figure
 
 

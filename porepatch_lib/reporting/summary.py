@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import atomic_folder, read_json, write_text
+from porepatch_lib.reporting.audit import audit_section
 from porepatch_lib.reporting.figures import write_figures
 from porepatch_lib.reporting.markdown import markdown_table, number, percent
 
@@ -72,13 +73,15 @@ def write_summary(
     """
     reports = [read_json(path) for path in verification]
     found = [(Path(path).parent.name, read_json(path)) for path in detectors]
-    rounds = _read_rounds(sfm, cards, datasets, audits)
+    audited = [read_json(path) for path in audits]
+    rounds = _read_rounds(sfm, cards, datasets, audited)
     with atomic_folder(figures) as folder:
-        names = write_figures(reports, {round_of(path): Path(path) for path in curves}, folder)
+        names = write_figures(reports, {round_of(path): Path(path) for path in curves}, audited, folder)
     parts = [
         "# PorePatch: summary of the run\n",
         verification_section(reports),
         rounds_section(rounds),
+        audit_section(audited),
         detectors_section(found),
         _figures_section([f"{Path(figures).name}/{name}" for name in names]),
         _sheets_section(sheets, summary),
@@ -195,7 +198,8 @@ def _reconstruction_cells(statuses: Sequence[Report]) -> list[str]:
 
 def _training_cells(one: Round) -> list[str]:
     train, validation = (number(one.patches.get(split)) for split in ("train", "validation"))
-    wrong = percent(one.audits["train"]["wrong_matches"] if "train" in one.audits else None)
+    matches = one.audits["train"]["all"].get("matches") if "train" in one.audits else None
+    wrong = percent(matches["wrong_mm"] if matches else None)
     return [train, wrong, validation, percent(one.card["validation_fpr95"] if one.card else None)]
 
 
@@ -208,7 +212,7 @@ def _troubles(r: int, one: Round) -> list[str]:
 
 
 def _read_rounds(
-    sfm: Sequence[Path], cards: Sequence[Path], datasets: Sequence[Path], audits: Sequence[Path]
+    sfm: Sequence[Path], cards: Sequence[Path], datasets: Sequence[Path], audits: Sequence[Report]
 ) -> dict[int, Round]:
     rounds: dict[int, Round] = defaultdict(Round)
     for folder in sfm:
@@ -217,8 +221,8 @@ def _read_rounds(
         rounds[round_of(path)].patches[Path(path).parent.name] = pq.read_metadata(path).num_rows
     for path in cards:
         rounds[round_of(path)].card = read_json(path)
-    for path in audits:
-        rounds[round_of(path)].audits[Path(path).stem] = read_json(path)
+    for audit in audits:
+        rounds[audit["round"]].audits[audit["split"]] = audit
     return dict(rounds)
 
 

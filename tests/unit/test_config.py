@@ -11,6 +11,7 @@ import yaml
 
 from porepatch_lib.captures.photographs import PhotographSettings
 from porepatch_lib.config import SCHEMAS, validate_config
+from porepatch_lib.evaluation.audit import AuditSettings
 from porepatch_lib.evaluation.detectors import DetectorSettings
 from porepatch_lib.evaluation.test_set import TruthSettings
 from porepatch_lib.evaluation.verification import VerificationSettings
@@ -20,6 +21,7 @@ from porepatch_lib.keypoints.psift_reference import ReferenceSettings
 from porepatch_lib.matching.match import MatchSettings
 from porepatch_lib.patches.extract import PatchSettings
 from porepatch_lib.patches.pairs import PairSettings
+from porepatch_lib.rendering.presets import PRESETS, render_settings
 from porepatch_lib.rendering.settings import RenderSettings
 from porepatch_lib.sfm.settings import SfmSettings
 from porepatch_lib.sfm.tracks import TrackSettings
@@ -27,7 +29,6 @@ from porepatch_lib.training.settings import TrainingSettings
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _SECTIONS = {
-    "rendering": RenderSettings,
     "photographs": PhotographSettings,
     "keypoints": KeypointSettings,
     "matching": MatchSettings,
@@ -39,6 +40,7 @@ _SECTIONS = {
     "truth": TruthSettings,
     "verification": VerificationSettings,
     "detector_evaluation": DetectorSettings,
+    "audit": AuditSettings,
 }
 
 
@@ -62,6 +64,14 @@ def test_section_is_the_settings(section: str) -> None:
     assert set(_config()[section]) == names
     assert set(_schema()[section]["properties"]) == names
     _SECTIONS[section](**_config()[section])
+
+
+def test_rendering_section_is_a_preset_and_single_settings() -> None:
+    names = {field.name for field in dataclasses.fields(RenderSettings)}
+    schema = _schema()["rendering"]["properties"]
+    assert set(schema) == names | {"preset"}
+    assert schema["preset"]["enum"] == list(PRESETS)
+    assert render_settings(_config()["rendering"]) == PRESETS["nersemble"]
 
 
 def test_detector_sections() -> None:

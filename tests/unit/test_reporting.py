@@ -10,7 +10,8 @@ import pytest
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import write_json, write_text
-from porepatch_lib.reporting.figures import in_order, smoothed
+from porepatch_lib.reporting.audit import audit_section
+from porepatch_lib.reporting.figures import in_order, plot_audit, smoothed
 from porepatch_lib.reporting.markdown import markdown_table, number, percent
 from porepatch_lib.reporting.summary import (
     detectors_section,
@@ -61,6 +62,15 @@ def detector(repeatability: float):
     return scores | {"settings": {"tolerance_px": 1.5, "tolerance_sigma": 0.5}}
 
 
+def audit(r: int, split: str, wrong: float = 0.0125):
+    matches = {"pairs": 4000, "wrong_mm": wrong, "wrong_px": wrong / 2, "median_mm": 0.0712, "p95_mm": 0.31}
+    group = {"matches": matches, "non_matches": {"pairs": 4000, "wrong_mm": 0.001, "wrong_px": 0.0}}
+    steep = {"matches": {**matches, "pairs": 50, "wrong_mm": 4 * wrong}}
+    by_region = {"nose": group, "forehead": {"non_matches": group["non_matches"]}}
+    report = {"round": r, "split": split, "tolerance_mm": 0.5, "tolerance_px": 5.0, "unknown_pairs": 3}
+    return report | {"all": group, "angle": {"10-20": group, "60-90": steep}, "region": by_region}
+
+
 @pytest.fixture
 def results(tmp_path):
     """A small `results` folder of two rounds: the arguments of write_summary but for its outputs."""
@@ -81,7 +91,7 @@ def results(tmp_path):
             files["datasets"].append(folder / "dataset" / split / "index.parquet")
             write_table(files["datasets"][-1], empty_frame(PATCHES), PATCHES)
         files["audits"].append(folder / "audit" / "train.json")
-        write_json(files["audits"][-1], {"wrong_matches": 0.0125})
+        write_json(files["audits"][-1], audit(r, "train"))
         files["sheets"].append(folder / "dataset" / "train" / "contact_sheet.png")
         files["cards"].append(folder / "model" / "hynet.json")
         write_json(files["cards"][-1], {"validation_fpr95": 0.05, "warning": ""})
@@ -143,7 +153,7 @@ def test_summary_names_its_figures_and_is_reproducible(results, tmp_path):
         write_summary(**results, summary=tmp_path / name / "summary.md", figures=tmp_path / name / "figures")
     one, two = tmp_path / "one", tmp_path / "two"
     text = (one / "summary.md").read_text()
-    for figure in ("fpr95_rendered", "roc_rendered", "training"):
+    for figure in ("fpr95_rendered", "roc_rendered", "training", "audit_train"):
         assert f"![{figure}](figures/{figure}.png)" in text
         for suffix in (".png", ".svg"):
             drawn = (one / "figures" / f"{figure}{suffix}").read_bytes()
@@ -164,7 +174,29 @@ def test_summary_of_hand_made_descriptors_alone(tmp_path):
 
 
 def test_sections_without_data_are_empty():
-    assert verification_section([]) == rounds_section({}) == detectors_section([]) == ""
+    assert verification_section([]) == rounds_section({}) == detectors_section([]) == audit_section([]) == ""
+
+
+def test_audit_golden():
+    text = audit_section([audit(1, "train"), audit(0, "validation"), audit(0, "train", 0.05), audit(1, "validation")])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    shared = ["0.071", "0.310", "4,000", "0.10", "0.00"]
+    assert rows[2] == ["0", "train", "4,000", "5.00", "2.50", *shared]
+    assert [row[:2] for row in rows[3:6]] == [["0", "validation"], ["1", "train"], ["1", "validation"]]
+    assert "\nRound 1, train, by the angle" in text
+    assert rows[8:10] == [
+        ["10-20 deg", "4,000", "1.25", "0.62", *shared],
+        ["60-90 deg", "50", "5.00", "0.62", "0.071", "0.310", "0", "-", "-"],
+    ]
+    assert rows[-1] == ["forehead", "0", "-", "-", "-", "-", "4,000", "0.10", "0.00"]
+    assert "0.5 mm" in text and "5 px" in text
+    assert "Round 1, validation" in audit_section([audit(0, "train"), audit(1, "validation")])
+
+
+def test_an_audit_without_known_pairs():
+    nothing = {**audit(0, "train"), "all": {}, "angle": {}, "region": {}}
+    assert "| 0     | train |       0 |" in audit_section([nothing])
+    plot_audit([nothing])
 
 
 def test_detectors_average_over_subjects():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from porepatch_lib.captures.sheet import COLUMNS, read_subjects
+from porepatch_lib.captures.sheet import COLUMNS, VARIATIONS, read_subjects
 from porepatch_lib.config import SCHEMAS, validate_config
 from porepatch_lib.errors import PorePatchError
 
@@ -44,7 +44,7 @@ def _refusal(path: Path) -> str:
 
 def test_default_sheet_has_every_split():
     subjects = read_subjects(_PROJECT / "config/subjects.tsv")
-    assert list(subjects.columns) == list(COLUMNS)
+    assert list(subjects.columns) == [*COLUMNS, *VARIATIONS]
     assert subjects["split"].value_counts().to_dict() == {"train": 4, "validation": 1, "verification": 1, "reconstruction": 1}
     assert set(subjects["source"]) == {"rendered"}
     assert (subjects[["path", "masks", "cameras"]] == "").all(axis=None)
@@ -167,3 +167,30 @@ def test_every_section_of_the_schemas_is_closed():
 
     for schema in SCHEMAS.glob("*.schema.yaml"):
         assert list(open_sections(yaml.safe_load(schema.read_text()))) == [], schema
+
+
+def test_variations_of_a_rendered_subject(tmp_path):
+    header = "\t".join([*COLUMNS, *VARIATIONS])
+    path = _sheet(
+        tmp_path,
+        "ann\ttrain\trendered",
+        "ann_smiles\ttrain\trendered\t\t\t\tann\t\tsmile",
+        "ann_as_bea\ttrain\trendered\t\t\t\tann\tbea",
+        header=header,
+    )
+    subjects = read_subjects(path).set_index("subject")
+    assert list(subjects.loc["ann", list(VARIATIONS)]) == ["", "", ""]
+    assert list(subjects.loc["ann_smiles", list(VARIATIONS)]) == ["ann", "", "smile"]
+    assert list(subjects.loc["ann_as_bea", list(VARIATIONS)]) == ["ann", "bea", ""]
+
+
+@pytest.mark.parametrize("row", ["b\tvalidation\trendered\t\t\t\tann", "b\tvalidation\trendered\t\t\t\t\tann"])
+def test_one_person_stays_in_one_split(tmp_path, row):
+    message = _refusal(_sheet(tmp_path, "ann\ttrain\trendered", row, header="\t".join([*COLUMNS, *VARIATIONS])))
+    assert "line 3" in message and "'ann'" in message and "line 2" in message and "one split" in message
+
+
+def test_photographs_take_no_variation(tmp_path):
+    (tmp_path / "photos").mkdir()
+    row = f"p\ttrain\tphotographs\t{tmp_path / 'photos'}\t\t\t\tq"
+    assert "takes no skin" in _refusal(_sheet(tmp_path, row, header="\t".join([*COLUMNS, *VARIATIONS])))

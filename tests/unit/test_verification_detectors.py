@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from truth_scenes import photographed, quad, write_scene
 
 from porepatch_lib.captures.views import View, write_views
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.evaluation.detectors import DetectorSettings, PairScore, evaluate_detector, score_pair, score_pairs, summarise
-from porepatch_lib.files import read_json, write_array
+from porepatch_lib.files import read_json
 from porepatch_lib.geometry import Camera, Pose
 from porepatch_lib.keypoints.keypoints import Keypoints, write_keypoints
 
 SIZE, SHIFT_PX = 400, 40.0
+PLANE = quad([0, 0, 0], [500, 0, 0], [0, 500, 0])
 
 
 def view(image_id: int) -> View:
@@ -55,15 +57,15 @@ def test_score_of_a_pair_in_closed_form():
 
 
 def test_pairs_of_views_are_ordered_and_shared_area_is_measured():
-    views, depth = {i: view(i) for i in (0, 1)}, np.full((SIZE, SIZE), 500.0, np.float32)
+    truth = photographed([view(0), view(1)], PLANE)
     per_image = {0: keypoints(grid()), 1: keypoints(grid()[:32] - [SHIFT_PX, 0])}
-    scores = score_pairs(views, per_image, {0: depth, 1: depth}, DetectorSettings())
+    scores = score_pairs(truth, per_image, DetectorSettings())
     assert [(score.visible, score.found) for score in scores] == [(64, 32), (32, 32)]
     common_px = (SIZE - SHIFT_PX) * SIZE
     expected = 32 / 96 * (1 - np.exp(-96 / common_px * np.pi * 1.5**2))
     assert scores[0].chance == pytest.approx(expected, rel=0.03)
-    assert score_pairs(views, per_image, {0: depth, 1: depth}, DetectorSettings(least_visible=33))[0].visible == 64
-    assert len(score_pairs(views, per_image, {0: depth, 1: depth}, DetectorSettings(least_visible=33))) == 1
+    assert score_pairs(truth, per_image, DetectorSettings(least_visible=33))[0].visible == 64
+    assert len(score_pairs(truth, per_image, DetectorSettings(least_visible=33))) == 1
 
 
 def test_summary_is_the_mean_over_pairs():
@@ -75,10 +77,8 @@ def test_summary_is_the_mean_over_pairs():
 
 
 def test_stage_writes_a_report(tmp_path):
-    write_views(tmp_path / "images.parquet", [view(i) for i in range(3)])
+    write_scene(tmp_path, photographed([view(i) for i in range(3)], PLANE))
     write_keypoints(tmp_path / "keypoints.parquet", {i: keypoints(grid() - [SHIFT_PX * i, 0]) for i in range(2)})
-    for i in range(2):
-        write_array(tmp_path / "truth" / f"depth_{i}.npy", np.full((SIZE, SIZE), 500.0, np.float32))
     arguments = (tmp_path / "images.parquet", tmp_path / "keypoints.parquet", tmp_path / "truth", tmp_path / "report.json")
     evaluate_detector(*arguments, DetectorSettings())
     report = read_json(tmp_path / "report.json")

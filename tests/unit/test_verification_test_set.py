@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from truth_scenes import joined, photographed, quad, write_scene
 
-from porepatch_lib.captures.views import View, write_views
+from porepatch_lib.captures.views import View
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.evaluation.correspondence import Features, correspond, group, keep_points, possible_duplicates
 from porepatch_lib.evaluation.test_set import TruthSettings, build_truth_tracks, write_truth_tracks
-from porepatch_lib.files import write_array
 from porepatch_lib.geometry import Camera, Pose
 from porepatch_lib.keypoints.keypoints import Keypoints, write_keypoints
 from porepatch_lib.tables import TRACKS, read_table
@@ -19,6 +19,7 @@ from porepatch_lib.tables import TRACKS, read_table
 WIDTH, HEIGHT, FOCAL, DEPTH_MM = 400, 300, 1000.0, 500.0
 SHIFT_PX = 20.0  # between neighbouring cameras
 PIXEL_MM = DEPTH_MM / FOCAL
+PLANE = quad([0, 0, 0], [500, 0, 0], [0, 500, 0])
 
 
 def view(image_id: int, depth_mm: float = DEPTH_MM) -> View:
@@ -28,10 +29,6 @@ def view(image_id: int, depth_mm: float = DEPTH_MM) -> View:
     return View(image_id, f"{image_id}.png", Path(f"{image_id}.png"), None, "", 1, 1, camera, True, pose)
 
 
-def plane(depth_mm: float = DEPTH_MM) -> np.ndarray:
-    return np.full((HEIGHT, WIDTH), depth_mm, np.float32)
-
-
 def keypoints(xy, sigma=2.0) -> Keypoints:
     xy = np.asarray(xy, np.float32).reshape(-1, 2)
     count = len(xy)
@@ -39,10 +36,8 @@ def keypoints(xy, sigma=2.0) -> Keypoints:
     return Keypoints(xy[:, 0], xy[:, 1], scale, zero, zero, np.zeros(count, np.int8), np.zeros(count, np.int8))
 
 
-def tracks_of(per_image, settings=None, depth_mm=DEPTH_MM):
-    views = {i: view(i, depth_mm) for i in per_image}
-    depths = {i: plane(depth_mm) for i in per_image}
-    return build_truth_tracks(views, per_image, depths, settings or TruthSettings())
+def tracks_of(per_image, settings=None, shape=PLANE):
+    return build_truth_tracks(photographed([view(i) for i in per_image], shape), per_image, settings or TruthSettings())
 
 
 def shifted(xy, image_id):
@@ -113,12 +108,11 @@ def test_tracks_of_a_plane_in_closed_form():
 
 def test_size_is_compared_on_the_surface():
     xy = np.array([[200.0, 150.0]])
-    near, far = view(0), view(1, 2 * DEPTH_MM)
-    depths = {0: plane(), 1: plane(2 * DEPTH_MM)}
+    truth = photographed([view(0), view(1, 2 * DEPTH_MM)], PLANE)
     moved = np.array([[200.0 - SHIFT_PX / 2, 150.0]])  # twice as far: half the shift, half the size in pixels
 
     def build(sigma):
-        return build_truth_tracks({0: near, 1: far}, {0: keypoints(xy, 4.0), 1: keypoints(moved, sigma)}, depths, TruthSettings())
+        return build_truth_tracks(truth, {0: keypoints(xy, 4.0), 1: keypoints(moved, sigma)}, TruthSettings())
 
     assert len(build(2.0)) == 2
     assert len(build(2.0 * 2**0.24)) == 2
@@ -136,11 +130,22 @@ def test_drifting_chains_are_dropped():
 def test_hidden_places_do_not_correspond():
     xy = np.array([[200.0, 150.0]])
     per_image = {0: keypoints(xy), 1: keypoints(shifted(xy, 1))}
-    in_front = plane()
-    in_front[:, 170:200] = DEPTH_MM - 50
-    views = {i: view(i) for i in per_image}
-    assert len(build_truth_tracks(views, per_image, {0: plane(), 1: plane()}, TruthSettings())) == 2
-    assert len(build_truth_tracks(views, per_image, {0: plane(), 1: in_front}, TruthSettings())) == 0
+    plate = quad([5, 0, -250], [2, 0, 0], [0, 500, 0])  # before the place for view 1, beside it for view 0
+    assert len(tracks_of(per_image)) == 2
+    assert len(tracks_of(per_image, shape=joined(PLANE, plate))) == 0
+
+
+def test_a_moving_face_is_followed():
+    """The plane shifts by 6 px between the views: so do the keypoints, and the point lies where it was for the first view."""
+    xy = np.array([[150.0, 100.0], [200.0, 150.0]])
+    later = PLANE[0] + [6 * PIXEL_MM, 0, 0]
+    truth = photographed([view(0), view(1)], PLANE, {1: later})
+    per_image = {0: keypoints(xy), 1: keypoints(shifted(xy, 1) + np.array([6.4, 0]))}
+    tracks = build_truth_tracks(truth, per_image, TruthSettings())
+    assert tracks["point_id"].tolist() == [0, 0, 1, 1]
+    np.testing.assert_allclose(tracks["x"], (np.repeat([150.2, 200.2], 2) - 200) * PIXEL_MM, atol=1e-3)
+    np.testing.assert_allclose(tracks["reprojection_error_px"], 0.2, atol=2e-3)
+    assert len(tracks_of(per_image)) == 0
 
 
 def test_one_point_found_twice_is_kept_once():
@@ -160,17 +165,15 @@ def test_no_keypoints_at_all():
 def test_stage_writes_the_tracks_table(tmp_path):
     xy = np.random.default_rng(0).uniform([120, 20], [380, 280], (40, 2))
     xy = xy[np.linalg.norm(xy[:, None] - xy[None], axis=2).min(axis=1, initial=99, where=~np.eye(40, dtype=bool)) > 5]
-    write_views(tmp_path / "images.parquet", [view(i) for i in range(3)])
+    write_scene(tmp_path, photographed([view(i) for i in range(3)], PLANE))
     write_keypoints(tmp_path / "keypoints.parquet", {i: keypoints(shifted(xy, i)) for i in range(3)})
-    for i in range(3):
-        write_array(tmp_path / "truth" / f"depth_{i}.npy", plane())
     arguments = (tmp_path / "images.parquet", tmp_path / "keypoints.parquet", tmp_path / "truth", tmp_path / "tracks.parquet")
     write_truth_tracks(*arguments, TruthSettings())
     tracks = read_table(tmp_path / "tracks.parquet", TRACKS)
     assert len(tracks) == 3 * len(xy)
     assert tracks["reprojection_error_px"].max() < 1e-3
     (tmp_path / "truth" / "depth_1.npy").unlink()
-    with pytest.raises(PorePatchError, match="no true depth"):
+    with pytest.raises(PorePatchError, match="no truth file"):
         write_truth_tracks(*arguments, TruthSettings())
 
 

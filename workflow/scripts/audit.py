@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from porepatch_lib.evaluation.audit import audit_dataset
+from porepatch_lib.evaluation.audit import AuditSettings, audit_dataset
 from porepatch_lib.stage import stage
 
 with stage(snakemake.log[0], snakemake.threads):
@@ -11,6 +11,8 @@ with stage(snakemake.log[0], snakemake.threads):
         pairs=Path(snakemake.input.pairs),
         images=dict(zip(snakemake.params.subjects, map(Path, snakemake.input.images), strict=True)),
         truth_folders=dict(zip(snakemake.params.subjects, map(Path, snakemake.input.truth), strict=True)),
-        output=Path(snakemake.output.report),
-        tolerance_mm=snakemake.params.tolerance_mm,
+        report=Path(snakemake.output.report),
+        table=Path(snakemake.output.table),
+        labels=(int(snakemake.wildcards.r), snakemake.wildcards.split),
+        settings=AuditSettings(**snakemake.params.settings),
     )

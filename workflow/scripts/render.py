@@ -1,13 +1,15 @@
 """Rule `render`: render one subject with ground truth."""
 
-from porepatch_lib.rendering.render import RenderSettings, render_subject
+from porepatch_lib.rendering.presets import render_settings
+from porepatch_lib.rendering.render import render_subject
+from porepatch_lib.rendering.sitting import Sitting
 from porepatch_lib.stage import stage
 
 with stage(snakemake.log[0], snakemake.threads):
     render_subject(
-        subject=snakemake.wildcards.subject,
+        sitting=Sitting(snakemake.wildcards.subject, **snakemake.params.variation),
         output=snakemake.output.images,
-        settings=RenderSettings(**snakemake.params.settings),
+        settings=render_settings(snakemake.params.settings),
         seed=snakemake.params.seed,
         threads=snakemake.threads,
     )

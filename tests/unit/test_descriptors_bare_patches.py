@@ -1,0 +1,82 @@
+"""Descriptors of bare patches: PSIFT against the image it was cut from and the authors' program, NCC by its definition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from porepatch_lib.descriptors.bare_patches import describe_bare_psift, ncc_descriptors, sweep_bare_psift
+from porepatch_lib.descriptors.psift import nearest_scale, psift_descriptors, scale_levels
+from porepatch_lib.keypoints.scale_space import sigma_of
+
+
+def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    noise = cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), 1.5)
+    return np.clip(128 + 40 * noise / noise.std(), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def patches() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    return np.stack([texture(rng, 64, 64) for _ in range(5)])
+
+
+@pytest.mark.parametrize("bins", [8, 4])
+@pytest.mark.parametrize("sigma", [0.95, 1.05])
+def test_where_the_support_fits_the_patch_is_as_good_as_the_image(sigma: float, bins: int) -> None:
+    image = texture(np.random.default_rng(1), 300, 300)
+    corners = np.array([[100, 40], [51, 200], [230, 117]])
+    patches = np.stack([image[y : y + 64, x : x + 64] for x, y in corners])
+    x, y = (corners + 31.5).T
+    octave, level = nearest_scale(np.full(3, sigma))
+    levels = scale_levels(image / 255, {(int(octave[0]), int(level[0]))}, np.float64, 1)
+    expected = psift_descriptors(levels, x, y, np.full(3, sigma), octave, level, bins)
+    np.testing.assert_allclose(describe_bare_psift(patches, sigma, bins), expected, rtol=0, atol=1e-3)
+
+
+def test_bare_psift_is_that_of_the_authors_program(shared: Path) -> None:
+    with np.load(shared / "reference" / "psift" / "f.npz") as archive:
+        vectors = dict(archive)
+    octaves, levels = nearest_scale(vectors["sigmas"])
+    for column, (octave, level) in enumerate(zip(octaves, levels, strict=True)):
+        found = describe_bare_psift(vectors["patches"], sigma_of(octave, level), centre_px=31.0)
+        np.testing.assert_allclose(found, vectors["desc_float255"][:, column], rtol=0, atol=2e-6)
+
+
+def test_many_patches_give_the_rows_of_each_alone_on_any_number_of_threads(patches: np.ndarray) -> None:
+    many = np.concatenate([patches] * 70)
+    alone = np.concatenate([describe_bare_psift(patch[None], 1.7) for patch in patches])
+    np.testing.assert_allclose(describe_bare_psift(many, 1.7, threads=2), np.concatenate([alone] * 70), rtol=0, atol=1e-6)
+
+
+def test_a_flat_patch_and_no_patch() -> None:
+    assert not describe_bare_psift(np.full((1, 64, 64), 90, np.uint8), 2.0).any()
+    assert describe_bare_psift(np.zeros((0, 64, 64), np.uint8), 2.0, 4).shape == (0, 128)
+
+
+def test_ncc_is_the_correlation_of_the_pixels(patches: np.ndarray) -> None:
+    rows = ncc_descriptors(patches, 64)
+    assert rows.shape == (5, 4096)
+    pixels = patches.reshape(5, -1).astype(np.float64)
+    np.testing.assert_allclose(rows @ rows.T, np.corrcoef(pixels), atol=1e-5)
+
+
+def test_ncc_ignores_gain_and_offset_and_averages_blocks() -> None:
+    small = np.random.default_rng(4).integers(0, 60, (3, 32, 32), dtype=np.uint8)
+    large = np.kron(small, np.ones((2, 2), np.uint8))
+    np.testing.assert_allclose(ncc_descriptors(3 * large + 20), ncc_descriptors(small), atol=1e-6)
+
+
+def test_the_sweep_separates_noisy_copies_from_others(patches: np.ndarray) -> None:
+    noise = np.random.default_rng(5).normal(0, 12, patches.shape)
+    copies = np.clip(patches + noise, 0, 255).astype(np.uint8)
+    both = np.concatenate([patches, copies])
+    first = np.repeat(np.arange(5), 5)
+    second = np.tile(np.arange(5, 10), 5)
+    rates = sweep_bare_psift(both, first, second, first + 5 == second, [1.0, 1.4], 4)
+    assert rates == {1.0: 0.0, 1.4: 0.0}
+    swapped = sweep_bare_psift(both, first, second, first + 5 != second, [1.0], 4)
+    assert swapped[1.0] == 1.0
