@@ -67,12 +67,16 @@ def render_subject(sitting: Sitting, output: Path, settings: RenderSettings, see
     moments = draw_moments(sitting, settings, seed)
     head = shape.at(model, 0.0)
     sitter = prepare_sitter(head, settings, generator(seed, sitting.skin_of, "skin"), generator(seed, "lights"), threads)
+    at_rest = vertex_attributes(head, sitter.light)
     vertices, views = {}, []
     stations = build_rig(settings, generator(seed, "rig"))
     for image_id, station in enumerate(progress(stations, f"rendering {sitting.subject}", "view")):
-        now = head if moments[image_id] == 0.0 else shape.at(model, moments[image_id])
+        now, attributes = head, at_rest
+        if moments[image_id] > 0.0:
+            now = shape.at(model, moments[image_id])
+            attributes = vertex_attributes(now, sitter.light)
         rng = generator(seed, sitting.subject, "sensor", station.name)
-        photograph = take_photograph(sitter, now, station, settings, rng, threads)
+        photograph = take_photograph(sitter, now, attributes, station, settings, rng, threads)
         vertices[image_id] = now.vertices
         write_depth(truth, image_id, photograph.depth)
         views.append(_write_photograph(folder, image_id, station, photograph, settings))
@@ -97,12 +101,18 @@ def prepare_sitter(
 
 
 def take_photograph(
-    sitter: Sitter, head: Head, station: Station, settings: RenderSettings, rng: np.random.Generator, threads: int
+    sitter: Sitter,
+    head: Head,
+    attributes: NDArray[np.float32],
+    station: Station,
+    settings: RenderSettings,
+    rng: np.random.Generator,
+    threads: int,
 ) -> Photograph:
-    """Render one view of a subject; `rng` draws the sensor's noise."""
+    """Render one view of a subject with its head's `vertex_attributes`; `rng` draws the sensor's noise."""
     shaded = shade_view(
         head,
-        vertex_attributes(head, sitter.light),
+        attributes,
         station.camera,
         station.pose,
         sitter.textures,

@@ -1,5 +1,8 @@
 """Does structure from motion recover the rig of rendered captures? Incremental mapping, poses unknown, against the true cameras.
 
+Intrinsics are taken as calibrated, or with `--refine` found too: with lenses this long a camera's distance and focal length then
+stand in for each other.
+
 python tests/benchmarks/rig.py results face01 face02
 """
 
@@ -25,15 +28,17 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="results of a run with rendered subjects")
     parser.add_argument("subjects", nargs="+")
     parser.add_argument("--round", type=int, default=0)
+    parser.add_argument("--refine", action="store_true", help="refine the intrinsics")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    rows = [_row(arguments.results, subject, arguments.round, arguments.seed) for subject in arguments.subjects]
+    settings = SfmSettings(mapper="incremental", refine_intrinsics=arguments.refine)
+    rows = [_row(arguments.results, subject, arguments.round, settings, arguments.seed) for subject in arguments.subjects]
     headers = ["subject", "views", "points", "median error %", "largest error %"]
     print("Camera positions after similarity alignment; error as a share of the rig's radius.\n")
     print(markdown_table(headers, rows))
 
 
-def _row(results: Path, subject: str, r: int, seed: int) -> list[str]:
+def _row(results: Path, subject: str, r: int, settings: SfmSettings, seed: int) -> list[str]:
     images = results / "captures" / subject / "images.parquet"
     with tempfile.TemporaryDirectory() as temporary:
         output = Path(temporary) / subject
@@ -43,7 +48,7 @@ def _row(results: Path, subject: str, r: int, seed: int) -> list[str]:
             results / "keypoints" / f"{subject}.parquet",
             results / f"round{r}" / "matches" / f"{subject}.parquet",
             output,
-            SfmSettings(mapper="incremental"),
+            settings,
             seed,
             threads=1,
         )

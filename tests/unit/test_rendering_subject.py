@@ -15,6 +15,7 @@ from porepatch_lib.rendering.presets import PRESETS, render_settings
 from porepatch_lib.rendering.render import prepare_sitter, render_subject, take_photograph
 from porepatch_lib.rendering.rig import build_rig
 from porepatch_lib.rendering.settings import RenderSettings, generator
+from porepatch_lib.rendering.shading import vertex_attributes
 from porepatch_lib.rendering.sitting import Sitting, draw_moments, draw_shape, face_model, head_rotation
 from porepatch_lib.rendering.truth_files import PORES, read_truth
 from porepatch_lib.tables import read_table
@@ -123,7 +124,8 @@ def test_pores_are_dark_where_the_truth_says() -> None:
     head = draw_shape(model, Sitting("ann"), settings, 2).at(model, 0.0)
     sitter = prepare_sitter(head, settings, generator(2, "ann", "skin"), generator(2, "lights"), 2)
     station = build_rig(settings, generator(2, "rig"))[0]
-    photograph = take_photograph(sitter, head, station, settings, generator(0), 2)
+    attributes = vertex_attributes(head, sitter.light)
+    photograph = take_photograph(sitter, head, attributes, station, settings, generator(0), 2)
     pores = sitter.skin.pores
     centres = pores.places.on(head.vertices, head.triangles)
     xy, depth = project(station.camera, station.pose, centres)
