@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from truth_scenes import assert_depth_agrees_with_mesh
 
 from porepatch_lib.captures.views import View, load_colour, load_mask, read_views
 from porepatch_lib.errors import PorePatchError
@@ -76,6 +77,10 @@ def test_views_are_readable_and_complete(rendered: Path) -> None:
         assert 0.15 < np.mean(mask > 0) < 0.8
         assert np.isfinite(depth[mask > 0]).all()
         assert 40 < image[mask > 0].mean() < 220
+
+
+def test_depth_and_transfer_agree_with_the_mesh(rendered: Path) -> None:
+    assert_depth_agrees_with_mesh(read_truth(rendered / "images.parquet", rendered / "truth"), least=200)
 
 
 def test_mask_keeps_cheeks_and_leaves_out_eyes_lips_and_background(rendered: Path) -> None:
