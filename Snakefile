@@ -30,29 +30,33 @@ localrules:
     models,
 
 
+# The captured subjects alone: look at them before the long run.
+rule captures:
+    input:
+        expand("<results>/captures/{subject}/contact_sheet.png", subject=SUBJECTS.index),
+
+
 # Everything the config asks for, ending in the table.
 rule all:
     default_target: True
     input:
         "<results>/report/summary.md",
+        rules.captures.input,
 
 
-# The captured subjects alone: look at them before the long run.
-rule captures:
-    input:
-        expand("<results>/captures/{subject}/images.parquet", subject=SUBJECTS.index),
-
-
-# The patch datasets of every round, in UBC PhotoTour layout too.
+# The patch datasets of every round with their cards; of the last round what may be released, in UBC PhotoTour layout.
 rule dataset:
     input:
         expand(
-            "<results>/round{r}/dataset/{split}/pairs.parquet",
+            "<results>/round{r}/dataset/{split}/{file}",
             r=ROUNDS,
             split=DATASET_SPLITS,
+            file=["pairs.parquet", "card.json"],
         ),
         expand(
-            "<results>/round{r}/phototour/{split}", r=ROUNDS[-1:], split=DATASET_SPLITS
+            "<results>/round{r}/phototour/{split}",
+            r=ROUNDS[-1:],
+            split=EXPORTED_SPLITS,
         ),
 
 

@@ -62,6 +62,9 @@ def _sentence(error: jsonschema.ValidationError, where: str, noun: str) -> str:
     if error.validator == "required":
         missing = next(name for name in wanted if name not in found)
         return f"Missing {noun} '{missing}' in {section}; add it."
+    if error.validator == "dependentRequired":
+        given, missing = next((key, name) for key, names in wanted.items() if key in found for name in names if name not in found)
+        return f"Missing {noun} '{missing}' beside '{given}' in {section}; add it."
     if error.validator == "type":
         kinds = " or ".join(_TYPES[kind] for kind in ([wanted] if isinstance(wanted, str) else wanted))
         return f"{this} must be {kinds}, not {found!r}."

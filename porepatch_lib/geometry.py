@@ -14,6 +14,9 @@ FloatArray = NDArray[np.float64]
 # COLMAP camera models understood here: number of focal lengths and of distortion parameters.
 _MODELS = {"SIMPLE_PINHOLE": (1, 0), "PINHOLE": (2, 0), "SIMPLE_RADIAL": (1, 1), "RADIAL": (1, 2), "OPENCV": (2, 4)}
 
+# Rotations printed with six digits are orthonormal to 1e-5; a wrong matrix is far off.
+_ORTHONORMAL = 1e-3
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -73,6 +76,39 @@ class Pose:
     def to_world(self, points: FloatArray) -> FloatArray:
         """Take camera points (N,3) to world coordinates (N,3)."""
         return (points - self.translation) @ self.rotation
+
+
+def checked_rotation(matrix: FloatArray, where: str) -> FloatArray:
+    """Return the rotation (3,3) nearest to a matrix (3,3) printed with few digits; `where` names it in the error sentence.
+
+    Raises:
+        PorePatchError: if the matrix holds NaN or infinity, is not orthonormal to 1e-3, or mirrors (negative determinant).
+    """
+    orthonormal = np.abs(matrix @ matrix.T - np.eye(3)).max() <= _ORTHONORMAL if np.isfinite(matrix).all() else False
+    if not orthonormal or np.linalg.det(matrix) < 0.0:
+        raise PorePatchError(f"The rotation of {where} is no rotation matrix; give world to camera, row by row.")
+    left, _, right = np.linalg.svd(matrix)
+    return np.asarray(left @ right, np.float64)
+
+
+def turn_camera(camera: Camera, quarters: int) -> Camera:
+    """Return the camera of an image that was turned clockwise by `quarters` of 90 degrees.
+
+    Pixel (x, y) of an image of height H goes to (H - 1 - y, x); so do the principal point and the normalised coordinates,
+    (x, y) -> (-y, x), which exchanges the focal lengths and takes tangential distortion (p1, p2) to (p2, -p1).
+    """
+    for _ in range(quarters % 4):
+        (fx, fy), (cx, cy), (k1, k2, p1, p2) = camera.focal_px, camera.principal_point_px, camera.distortion
+        focals, distortions = _MODELS[camera.model]
+        params = (*(fy, fx)[:focals], camera.height - 1 - cy, cx, *(k1, k2, p2, -p1)[:distortions])
+        camera = Camera(camera.model, camera.height, camera.width, params)
+    return camera
+
+
+def turn_pose(pose: Pose, quarters: int) -> Pose:
+    """Return the pose of a camera whose image was turned clockwise by `quarters` of 90 degrees (about its optical axis)."""
+    turn = np.linalg.matrix_power(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), quarters % 4)
+    return Pose(turn @ pose.rotation, turn @ pose.translation)
 
 
 def distort(camera: Camera, normalised: FloatArray) -> FloatArray:

@@ -29,7 +29,8 @@ def _table(title: str, **columns: pa.DataType) -> Table:
 # `mask_path` is "" where there is no mask. `orientation` is the EXIF code to apply on loading (1..8);
 # width and height hold after it. Camera parameters follow COLMAP's models, except that the centre of
 # the first pixel is (0, 0). `rotation` (row-major 3x3) and `translation` take world to camera, are
-# NaN where no pose is known. `focal_is_prior` says the focal length is more than a guess.
+# NaN where no pose is known; `metric` says that world units are millimetres. `focal_is_prior` says the focal
+# length is more than a guess. `sha256` is that of the user's file.
 IMAGES = _table(
     "images",
     image_id=pa.int32(),
@@ -45,8 +46,29 @@ IMAGES = _table(
     camera_params=pa.list_(pa.float64()),
     focal_is_prior=pa.bool_(),
     has_pose=pa.bool_(),
+    metric=pa.bool_(),
     rotation=pa.list_(pa.float64()),
     translation=pa.list_(pa.float64()),
+)
+
+# How good a view is, one row per photograph, sorted by image_id. `sharpness` compares fine with coarse contrast inside the
+# mask. `mean_grey` 0..255 and the shares of nearly black and of saturated pixels are of the mask too; `mask_share` is of the
+# image. `near_copy_of` is the image_id of an earlier view of almost the same pixels, or -1. `pixels_per_mm` is that of the
+# face, 0 where unknown; `scale_from` says how it is known: "rig", "eyes" or "".
+QUALITY = _table(
+    "quality",
+    image_id=pa.int32(),
+    name=pa.string(),
+    sharpness=pa.float32(),
+    is_blurred=pa.bool_(),
+    mean_grey=pa.float32(),
+    dark_share=pa.float32(),
+    saturated_share=pa.float32(),
+    mask_share=pa.float32(),
+    near_copy_of=pa.int32(),
+    pixels_per_mm=pa.float32(),
+    scale_from=pa.string(),
+    keypoints=pa.int32(),
 )
 
 # One row per keypoint, sorted by image_id then keypoint_id (0..n-1 inside an image). x, y, sigma in

@@ -1,8 +1,9 @@
 """A number per stage, raised whenever the stage's output changes: Snakemake does not see edits inside a library."""
 
 STAGE_VERSIONS = {
-    "render": 2,
-    "capture": 1,
+    "render": 3,
+    "capture": 2,
+    "survey": 1,
     "detect": 1,
     "describe": 1,
     "match": 1,

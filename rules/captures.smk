@@ -1,4 +1,4 @@
-# Captures: photographs, or rendered faces with exact ground truth -> images.parquet, masks.
+# Captures: photographs, NeRSemble frames, or rendered faces with exact ground truth -> images.parquet, masks; a look at them.
 
 
 rule render:
@@ -32,10 +32,11 @@ rule render:
 rule capture:
     input:
         photographs=lambda wildcards: SUBJECTS.loc[wildcards.subject, "path"],
-        masks=lambda wildcards: SUBJECTS.loc[wildcards.subject, "masks"] or [],
+        masks=given_masks,
         cameras=lambda wildcards: SUBJECTS.loc[wildcards.subject, "cameras"] or [],
     output:
         images="<results>/captures/{subject}/images.parquet",
+        developed=directory("<results>/captures/{subject}/images"),
         masks=directory("<results>/captures/{subject}/masks"),
     log:
         "<results>/logs/capture/{subject}.log",
@@ -45,13 +46,70 @@ rule capture:
         subject=alternatives(subjects_of(source="photographs")),
     conda:
         "../envs/porepatch.yaml"
-    threads: 1
+    threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
     params:
         settings=config["photographs"],
+        masks=config["masks"],
+        mask_source=lambda wildcards: SUBJECTS.loc[wildcards.subject, "masks"],
         version=STAGE_VERSIONS["capture"],
     message:
         "Reading the photographs of {wildcards.subject}"
     script:
         "../workflow/scripts/capture.py"
+
+
+rule nersemble:
+    input:
+        participant=lambda wildcards: SUBJECTS.loc[wildcards.subject, "path"],
+        masks=given_masks,
+    output:
+        images="<results>/captures/{subject}/images.parquet",
+        frames=directory("<results>/captures/{subject}/images"),
+        masks=directory("<results>/captures/{subject}/masks"),
+    log:
+        "<results>/logs/nersemble/{subject}.log",
+    benchmark:
+        "<results>/benchmarks/nersemble/{subject}.tsv"
+    wildcard_constraints:
+        subject=alternatives(subjects_of(source="nersemble")),
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+    params:
+        settings=config["nersemble"],
+        masks=config["masks"],
+        mask_source=lambda wildcards: SUBJECTS.loc[wildcards.subject, "masks"],
+        version=STAGE_VERSIONS["capture"],
+    message:
+        "Reading the NeRSemble frames of {wildcards.subject}"
+    script:
+        "../workflow/scripts/nersemble.py"
+
+
+rule survey:
+    input:
+        images="<results>/captures/{subject}/images.parquet",
+        keypoints="<results>/keypoints/{subject}.parquet",
+    output:
+        quality="<results>/captures/{subject}/quality.parquet",
+        sheet="<results>/captures/{subject}/contact_sheet.png",
+    log:
+        "<results>/logs/survey/{subject}.log",
+    benchmark:
+        "<results>/benchmarks/survey/{subject}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+    params:
+        settings=config["survey"],
+        version=STAGE_VERSIONS["survey"],
+    message:
+        "Looking at the captures of {wildcards.subject}"
+    script:
+        "../workflow/scripts/survey.py"

@@ -1,7 +1,7 @@
 # What the rules share: the checked configuration and sheet, and functions that find inputs.
 from pathlib import Path
 
-from porepatch_lib.captures.sheet import VARIATIONS, read_subjects
+from porepatch_lib.captures.sheet import MADE_MASKS, VARIATIONS, read_subjects, released
 from porepatch_lib.config import validate_config
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.versions import STAGE_VERSIONS
@@ -35,6 +35,11 @@ def alternatives(names):
 # Training needs both; a sheet without validation subjects still gives a dataset.
 DATASET_SPLITS = [split for split in ("train", "validation") if subjects_of(split)]
 AUDITED_SPLITS = [split for split in DATASET_SPLITS if subjects_of(split, "rendered")]
+EXPORTED_SPLITS = [
+    split
+    for split in DATASET_SPLITS
+    if any(released(SUBJECTS.loc[subject]) for subject in subjects_of(split))
+]
 CAN_TRAIN = len(DATASET_SPLITS) == 2
 if config["rounds"] > 1 and not CAN_TRAIN:
     missing = " and no ".join(sorted({"train", "validation"} - set(DATASET_SPLITS)))
@@ -44,7 +49,7 @@ if config["rounds"] > 1 and not CAN_TRAIN:
     )
 TEST_SETS = [
     source
-    for source in ("rendered", "photographs")
+    for source in ("rendered", "photographs", "nersemble")
     if subjects_of("verification", source)
 ]
 SFM_SUBJECTS = (
@@ -62,6 +67,22 @@ wildcard_constraints:
     architecture=ARCHITECTURE,
     detector=alternatives(DETECTORS),
     r=r"\d+",
+
+
+def given_masks(wildcards):
+    """The mask folder of a subject; none where its masks are made, or where it has none."""
+    masks = SUBJECTS.loc[wildcards.subject, "masks"]
+    return [] if masks in ("", MADE_MASKS) else masks
+
+
+def released_card(wildcards):
+    """The card that says which subjects of a dataset may be exported; somebody has to be."""
+    if wildcards.split not in EXPORTED_SPLITS:
+        raise WorkflowError(
+            f"Nobody of the {wildcards.split} split may be released, so it is not exported: give it a subject whose release is "
+            f"not false in {config['subjects']}."
+        )
+    return "<results>/round{r}/dataset/{split}/card.json"
 
 
 def round_weights(wildcards):

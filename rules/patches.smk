@@ -1,4 +1,4 @@
-# Patches: crops per subject, merged into one store per split, with labelled pairs.
+# Patches: crops per subject, merged into one store per split, with labelled pairs; whom they show; what may be released of them.
 
 
 rule extract:
@@ -61,11 +61,16 @@ rule merge:
         "../workflow/scripts/merge.py"
 
 
+# The card reads the sheet by itself: what people agreed to may be written down, or change, without any stage before it running
+# again, and never enters the report.
 rule contact_sheet:
     input:
         patches="<results>/round{r}/dataset/{split}/patches.npy",
         index="<results>/round{r}/dataset/{split}/index.parquet",
+        pairs="<results>/round{r}/dataset/{split}/pairs.parquet",
+        subjects=config["subjects"],
     output:
+        card="<results>/round{r}/dataset/{split}/card.json",
         sheet=report(
             "<results>/round{r}/dataset/{split}/contact_sheet.png",
             caption="../workflow/report/contact_sheet.rst",
@@ -81,11 +86,13 @@ rule contact_sheet:
     resources:
         mem_mb=1000,
     params:
+        title="{split} split of round {r}",
+        photographed_skin=bool(config["rendering"].get("skin_photographs")),
         points=16,
         seed=config["seed"],
         version=STAGE_VERSIONS["dataset"],
     message:
-        "Round {wildcards.r}: laying out patches of the {wildcards.split} dataset"
+        "Round {wildcards.r}: writing the card of the {wildcards.split} dataset and laying out its patches"
     script:
         "../workflow/scripts/contact_sheet.py"
 
@@ -95,6 +102,7 @@ rule export_phototour:
         patches="<results>/round{r}/dataset/{split}/patches.npy",
         index="<results>/round{r}/dataset/{split}/index.parquet",
         pairs="<results>/round{r}/dataset/{split}/pairs.parquet",
+        card=released_card,
     output:
         phototour=directory("<results>/round{r}/phototour/{split}"),
     log:

@@ -1,39 +1,47 @@
-"""Known cameras of a rig, read from the user's files.
+"""Known cameras of a rig, read from the user's files and made to fit the upright images.
 
-Three forms, told apart by name; each describes the *upright* images:
-
-* `cameras.json`: `{"a.jpg": {"model": "PINHOLE", "width": 640, "height": 480, "params": [fx, fy, cx, cy],
-  "rotation": [[..], [..], [..]], "translation": [x, y, z]}}`. Models and parameter order are COLMAP's.
-  `rotation` and `translation` take world to camera; leave out both, for every image, where no pose is known.
-* a folder of Strecha's `<image>.camera` files: K (3x3), distortion (3 zeros), camera-to-world rotation
-  (3x3), camera centre, width and height (Strecha et al., CVPR 2008).
-* `K.txt`: one 3x3 matrix for all images, no poses.
-
-In all of them the centre of the first pixel is (0, 0), as in OpenCV. Strecha's files do not state theirs; they are taken as
-they stand, as openMVG, which distributes them, does. The photographs cannot tell: mean epipolar errors
-of Fountain-P11 under both readings differ by 1 %.
+Five forms, told apart by what is there: a COLMAP model (text or binary), `cameras.json`, a folder of Strecha's `.camera` files,
+IDR's `cameras.npz`, and `K.txt`, one matrix for all images. `camera_files` and `sfm.colmap_files` read them; their conventions
+are in docs/captures.md. In what comes out the centre of the first pixel is (0, 0) and poses take world to camera.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from porepatch_lib.config import SCHEMAS, validate
+from porepatch_lib.captures.camera_files import (
+    CameraAndPose,
+    Size,
+    Sizes,
+    read_idr,
+    read_json_cameras,
+    read_matrix,
+    read_strecha,
+)
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.geometry import Camera, Pose
+from porepatch_lib.geometry import Camera, Pose, turn_camera, turn_pose
 
-Size = tuple[int, int]
+_UPRIGHT = 1
+# EXIF codes of photographs taken on their side: clockwise quarter turns from the stored to the upright image.
+_QUARTERS = {6: 1, 8: 3}
+_MIRRORED = (2, 4, 5, 7)
+_JSON_FILE, _MATRIX_FILE = "cameras.json", "K.txt"
+_COLMAP_FILES = ("cameras.bin", "images.bin", "cameras.txt", "images.txt")
+_COLMAP_PLACES = (".", "sparse/0", "sparse")
+_IDR_FILES = ("cameras.npz", "cameras_sphere.npz")
 
-# Texts with six digits are orthonormal to 1e-5; a wrong matrix is far off.
-_ORTHONORMAL = 1e-3
-_STRECHA_NUMBERS = 26
+
+class Source(NamedTuple):
+    """Cameras that were found: their kind, in words, what reads them, and the file or folder to read."""
+
+    kind: str
+    read: Callable[[Path, Sizes], dict[str, CameraAndPose]]
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -44,116 +52,118 @@ class Calibration:
     pose: Pose | None
 
 
-def read_calibration(path: str | Path, sizes: Mapping[str, Size]) -> dict[str, Calibration]:
-    """Read the cameras of the images named in `sizes`, upright (width, height) in pixels.
+def read_calibration(
+    path: str | Path,
+    sizes: Mapping[str, Size],
+    orientations: Mapping[str, int] | None = None,
+    world_unit_mm: float | None = None,
+) -> dict[str, Calibration]:
+    """Read the cameras of images.
+
+    Args:
+        path: a file, or a folder with one (see `find_cameras`).
+        sizes: upright (width, height) in pixels by image name, in the natural order of the names.
+        orientations: EXIF codes by image name, 1 where absent. The camera of a photograph on its side (6 or 8) may describe
+            the upright or the stored pixels; which, its size tells.
+        world_unit_mm: millimetres per unit of the file's poses; None leaves their unit.
 
     Raises:
-        PorePatchError: if an image has no camera or another size, a file is malformed, a rotation is none,
-            or only some images have a pose.
+        PorePatchError: if there are no cameras or two kinds, an image has no camera, one of another size, or is stored
+            mirrored, a file is malformed, a focal length is not positive, a number is not finite, a rotation is none, or only
+            some images have a pose.
     """
-    file = _calibration_file(Path(path))
-    if file.is_dir():
-        calibrations = {name: _read_strecha(file / f"{name}.camera") for name in sizes}
-    elif file.suffix == ".json":
-        calibrations = _read_json(file, sizes)
-    else:
-        calibrations = _read_matrix(file, sizes)
-    for name, size in sizes.items():
-        camera = calibrations[name].camera
-        if (camera.width, camera.height) != size:
-            raise PorePatchError(
-                f"The camera of {name} in {file} is for {camera.width}x{camera.height} pixels, the upright image has "
-                f"{size[0]}x{size[1]}; give the calibration of these images."
-            )
-    posed = [name for name in sizes if calibrations[name].pose is not None]
-    if posed and len(posed) < len(sizes):
-        bare = next(name for name in sizes if calibrations[name].pose is None)
-        raise PorePatchError(f"{file} has a pose for {posed[0]} but none for {bare}; give all poses or none.")
-    return calibrations
+    source = find_cameras(Path(path))
+    codes = {name: (orientations or {}).get(name, _UPRIGHT) for name in sizes}
+    mirrored = next((name for name in sizes if codes[name] in _MIRRORED), None)
+    if mirrored is not None:
+        raise PorePatchError(
+            f"{mirrored} is stored mirrored (EXIF orientation {codes[mirrored]}), so the cameras {source.path} cannot be applied "
+            "to it; save the photograph unmirrored and calibrate it as it is."
+        )
+    possible = {name: [size, size[::-1]] if codes[name] in _QUARTERS else [size] for name, size in sizes.items()}
+    given = source.read(source.path, possible)
+    _check_all_posed(given, source.path)
+    return {name: _calibration(*given[name], name, size, codes[name], source.path, world_unit_mm) for name, size in sizes.items()}
 
 
-def _calibration_file(path: Path) -> Path:
-    """The file to read, or the folder itself if it holds Strecha's files."""
+def find_cameras(path: Path) -> Source:
+    """Find the cameras at `path`: a file, or a folder.
+
+    In a folder: a COLMAP model (there, in `sparse/0` or in `sparse`), `*.camera`, `cameras.json`, `cameras.npz` or
+    `cameras_sphere.npz`; `K.txt` only where nothing else is, as it has no poses.
+
+    Raises:
+        PorePatchError: if there are none, or more than one.
+    """
     if not path.exists():
         raise PorePatchError(f"The cameras {path} do not exist; correct the path in the subject sheet.")
-    if path.is_dir():
-        if any(path.glob("*.camera")):
-            return path
-        path = next((path / name for name in ("cameras.json", "K.txt") if (path / name).is_file()), path)
-    if path.suffix not in (".json", ".txt"):
-        raise PorePatchError(f"{path} holds no known cameras; give cameras.json, K.txt or a folder of .camera files.")
-    return path
+    found = _in_folder(path) if path.is_dir() else _of_file(path)
+    if not found:
+        raise PorePatchError(
+            f"{path} holds no known cameras; give a COLMAP model, cameras.json, cameras.npz, K.txt or a folder of .camera files."
+        )
+    if len(found) > 1:
+        raise PorePatchError(
+            f"{path} holds {found[0].kind} and {found[1].kind}; remove one, or name the file to read in the subject sheet."
+        )
+    return found[0]
 
 
-def _read_json(file: Path, sizes: Mapping[str, Size]) -> dict[str, Calibration]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PorePatchError(f"Cannot read {file} ({error}); mend its JSON.") from error
-    validate(document, SCHEMAS / "cameras.schema.yaml", str(file), "key")
-    for name in sizes:
-        if name not in document:
-            raise PorePatchError(f"{file} has no camera for the image {name}; add one.")
-    return {name: _from_json(document[name], f"{name} in {file}") for name in sizes}
+def _in_folder(folder: Path) -> list[Source]:
+    models = [place for place in _COLMAP_PLACES if any((folder / place / name).is_file() for name in _COLMAP_FILES)]
+    found = [Source("a COLMAP model", _read_colmap, folder / models[0])] if models else []
+    if any(folder.glob("*.camera")):
+        found.append(Source("Strecha's .camera files", read_strecha, folder))
+    for name in (_JSON_FILE, *_IDR_FILES):
+        found += _of_file(folder / name) if (folder / name).is_file() else []
+    return found or (_of_file(folder / _MATRIX_FILE) if (folder / _MATRIX_FILE).is_file() else [])
 
 
-def _from_json(entry: dict[str, Any], where: str) -> Calibration:
-    try:
-        camera = Camera(entry["model"], int(entry["width"]), int(entry["height"]), tuple(float(p) for p in entry["params"]))
-    except PorePatchError as error:
-        raise PorePatchError(f"{where}: {error}") from error
-    pose = None
-    if "rotation" in entry:
-        pose = Pose(_rotation(np.array(entry["rotation"], np.float64), where), np.array(entry["translation"], np.float64))
+def _of_file(file: Path) -> list[Source]:
+    if file.name in _COLMAP_FILES:
+        return [Source("a COLMAP model", _read_colmap, file.parent)]
+    if file.suffix == ".camera":
+        return [Source("Strecha's .camera files", read_strecha, file.parent)]
+    readers = {".json": read_json_cameras, ".npz": read_idr, ".txt": read_matrix}
+    return [Source(file.name, readers[file.suffix], file)] if file.suffix in readers else []
+
+
+def _read_colmap(folder: Path, sizes: Sizes) -> dict[str, CameraAndPose]:
+    from porepatch_lib.sfm.colmap_files import read_posed_images  # pycolmap only where it is needed
+
+    return {**read_posed_images(folder, list(sizes))}
+
+
+def _check_all_posed(given: Mapping[str, CameraAndPose], file: Path) -> None:
+    posed = [name for name, (_, pose) in given.items() if pose is not None]
+    bare = [name for name, (_, pose) in given.items() if pose is None]
+    if posed and bare:
+        raise PorePatchError(f"{file} has a pose for {posed[0]} but none for {bare[0]}; give all poses or none.")
+
+
+def _calibration(
+    camera: Camera, pose: Pose | None, name: str, size: Size, orientation: int, file: Path, world_unit_mm: float | None
+) -> Calibration:
+    """Check one camera and its pose, and make them fit the upright image of `size` and the unit."""
+    _check_numbers(camera, pose, f"{name} in {file}")
+    given = (camera.width, camera.height)
+    if given != size and given == size[::-1] and orientation in _QUARTERS:
+        quarters = _QUARTERS[orientation]
+        camera, pose = turn_camera(camera, quarters), turn_pose(pose, quarters) if pose is not None else None
+    elif given != size:
+        raise PorePatchError(
+            f"The camera of {name} in {file} is for {given[0]}x{given[1]} pixels, the upright image has "
+            f"{size[0]}x{size[1]}; give the calibration of these images."
+        )
+    if pose is not None and world_unit_mm is not None:
+        pose = Pose(pose.rotation, pose.translation * world_unit_mm)
     return Calibration(camera, pose)
 
 
-def _read_strecha(file: Path) -> Calibration:
-    numbers = _numbers(file, _STRECHA_NUMBERS)
-    camera_to_world, centre = numbers[12:21].reshape(3, 3), numbers[21:24]
-    if np.any(numbers[9:12]):
-        raise PorePatchError(f"{file} has lens distortion, which is not supported in this form; give cameras.json.")
-    rotation = _rotation(camera_to_world.T, str(file))
-    camera = _pinhole(numbers[:9].reshape(3, 3), (int(numbers[24]), int(numbers[25])), file)
-    return Calibration(camera, Pose(rotation, -rotation @ centre))
-
-
-def _read_matrix(file: Path, sizes: Mapping[str, Size]) -> dict[str, Calibration]:
-    matrix = _numbers(file, 9).reshape(3, 3)
-    calibrations = {}
-    for name, (width, height) in sizes.items():
-        # K.txt names no size; a principal point far from the centre gives another size or orientation away.
-        if np.any(np.abs(matrix[:2, 2] / (width, height) - 0.5) > 0.25):
-            raise PorePatchError(
-                f"The principal point ({matrix[0, 2]:g}, {matrix[1, 2]:g}) of {file} is not near the centre of {name} "
-                f"({width}x{height} pixels upright); give the calibration of these images."
-            )
-        calibrations[name] = Calibration(_pinhole(matrix, (width, height), file), None)
-    return calibrations
-
-
-def _numbers(file: Path, count: int) -> NDArray[np.float64]:
-    try:
-        numbers = np.array(file.read_text(encoding="utf-8").split(), np.float64)
-    except FileNotFoundError:
-        raise PorePatchError(f"The camera file {file} is missing; add it or take its image away.") from None
-    except (OSError, ValueError) as error:
-        raise PorePatchError(f"Cannot read the camera file {file} ({error}); it must hold {count} numbers.") from error
-    if len(numbers) != count or not np.all(np.isfinite(numbers)):
-        raise PorePatchError(f"The camera file {file} holds {len(numbers)} numbers, not {count} finite ones; restore it.")
-    return numbers
-
-
-def _pinhole(matrix: NDArray[np.float64], size: Size, file: Path) -> Camera:
-    (fx, skew, cx), (zero, fy, cy), last = matrix
-    if skew or zero or fx <= 0.0 or fy <= 0.0 or last.tolist() != [0.0, 0.0, 1.0]:
-        raise PorePatchError(f"The first matrix of {file} is not (fx 0 cx; 0 fy cy; 0 0 1) with positive fx, fy; mend it.")
-    return Camera("PINHOLE", size[0], size[1], (float(fx), float(fy), float(cx), float(cy)))
-
-
-def _rotation(matrix: NDArray[np.float64], where: str) -> NDArray[np.float64]:
-    """The rotation nearest to a matrix printed with few digits."""
-    if np.abs(matrix @ matrix.T - np.eye(3)).max() > _ORTHONORMAL or np.linalg.det(matrix) < 0.0:
-        raise PorePatchError(f"The rotation of {where} is no rotation matrix; give world to camera, row by row.")
-    left, _, right = np.linalg.svd(matrix)
-    return left @ right
+def _check_numbers(camera: Camera, pose: Pose | None, where: str) -> None:
+    if not np.isfinite(camera.params).all():
+        raise PorePatchError(f"The camera of {where} has a parameter that is not finite; calibrate it again.")
+    if min(camera.focal_px) <= 0.0:
+        raise PorePatchError(f"The camera of {where} has the focal length {min(camera.focal_px):g}; it must be more than 0.")
+    if pose is not None and not np.isfinite(pose.translation).all():
+        raise PorePatchError(f"The translation of {where} is not finite; give three numbers.")

@@ -1,21 +1,25 @@
-"""A folder of photographs of one subject -> `images.parquet` and masks. The photographs stay where they are."""
+"""A folder of photographs of one subject -> `images.parquet`, developed images and masks.
+
+Photographs stay where they are and are never changed; `develop` says which of them are developed into a file of our own.
+Of their EXIF only the orientation and the camera that follows from it enter the table.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import cv2
-
 from porepatch_lib.captures.calibration import Calibration, read_calibration
-from porepatch_lib.captures.decode import decode, read_image_bytes
-from porepatch_lib.captures.exif import Exif, focal_length_px, read_exif
-from porepatch_lib.captures.masks import MaskOrder, find_masks, read_mask, upright
+from porepatch_lib.captures.decode import RAW_SUFFIXES, hash_file, write_png
+from porepatch_lib.captures.develop import develop
+from porepatch_lib.captures.exif import Exif, focal_length_px
+from porepatch_lib.captures.face_masks import MaskSettings
+from porepatch_lib.captures.masks import MaskOrder, Origin, upright, write_masks
+from porepatch_lib.captures.sensors import known_widths_mm, sensor_width_mm
 from porepatch_lib.captures.views import View, write_views
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import atomic_folder
@@ -24,8 +28,11 @@ from porepatch_lib.threads import map_threads
 
 logger = logging.getLogger(__name__)
 
-_SUFFIXES = (".jpg", ".jpeg", ".png")
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", *RAW_SUFFIXES)
+# Photographs all the same; leaving them out in silence would lose views.
+_FOREIGN = (".avif", ".bmp", ".exr", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jxl", ".psd", ".webp")
 _MASK_ORDERS = ("auto", "stored", "upright")
+_OPENCV_MEGAPIXELS = 1000.0
 
 
 @dataclass(frozen=True)
@@ -36,26 +43,40 @@ class PhotographSettings:
         default_focal_ratio: focal length over the longer side, where neither EXIF nor a camera file tells it.
         mask_order: pixel order of mask files beside EXIF-rotated photographs: "stored", "upright", or "auto",
             which goes by the mask's size and takes it as stored where both have one size.
+        sensors: sensor width in mm by "Maker Model"; decides over all that EXIF and the library's table say.
+        max_megapixels: a larger image is refused before it is decoded; OpenCV decodes up to 1000.
+        world_unit_mm: millimetres per unit of known poses, or None where unknown.
     """
 
     default_focal_ratio: float = 1.2
     mask_order: MaskOrder = "auto"
+    sensors: Mapping[str, float] = field(default_factory=dict)
+    max_megapixels: float = 300.0
+    world_unit_mm: float | None = None
 
     def __post_init__(self) -> None:
         if self.default_focal_ratio <= 0.0:
             raise PorePatchError(f"photographs.default_focal_ratio must be more than 0, not {self.default_focal_ratio}.")
         if self.mask_order not in _MASK_ORDERS:
             raise PorePatchError(f"photographs.mask_order must be one of {', '.join(_MASK_ORDERS)}, not '{self.mask_order}'.")
+        for name, width in self.sensors.items():
+            if width <= 0.0:
+                raise PorePatchError(f"photographs.sensors must give '{name}' a width of more than 0 mm, not {width}.")
+        if not 0.0 < self.max_megapixels <= _OPENCV_MEGAPIXELS:
+            raise PorePatchError(f"photographs.max_megapixels must be above 0 and at most 1000, not {self.max_megapixels}.")
+        if self.world_unit_mm is not None and self.world_unit_mm <= 0.0:
+            raise PorePatchError(f"photographs.world_unit_mm must be more than 0 or null, not {self.world_unit_mm}.")
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """One image file: stored (width, height), content hash and EXIF."""
+    """One image file: stored (width, height), content hash, EXIF, and the file it was developed into, if it was."""
 
     path: Path
     sha256: str
     size: tuple[int, int]
     exif: Exif
+    developed: Path | None
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -70,76 +91,84 @@ def ingest_photographs(
     cameras: str | Path | None,
     output: str | Path,
     settings: PhotographSettings,
+    mask_settings: MaskSettings | None = None,
     threads: int = 1,
 ) -> None:
-    """Read and check one subject's photographs and write `output` (images.parquet) and `masks/` beside it.
+    """Read and check one subject's photographs and write `output` (images.parquet), `images/` and `masks/` beside it.
 
     Images are ordered by name, numbers by value; a second file of the same content is skipped with a warning.
     Every image is decoded once. Nothing is written unless all of it is good.
 
     Args:
         subject: name, for messages.
-        folder: the photographs, JPEG or PNG.
-        masks: folder of masks, one per image (see `masks.find_masks`), or None.
+        folder: the photographs: JPEG, PNG, TIFF or camera raw.
+        masks: folder of masks, one per image (see `masks.find_masks`), "auto" to make them, or None or "" for none.
         cameras: known cameras (see `calibration`), or None: EXIF, or a guess, gives the focal length.
         output: the table to write.
         settings: how to read.
+        mask_settings: how masks are made, and how much every mask is shrunk.
         threads: images decoded at once.
 
     Raises:
-        PorePatchError: for fewer than two views, an unreadable or truncated file, a mask that is missing or of
-            another size, or a camera file that does not fit.
+        PorePatchError: for fewer than two views, an unreadable or truncated file, one that is no photograph, a mask that is
+            missing or of another size, or a camera file that does not fit.
     """
     files = list_photographs(folder)
+    _check_names(Path(folder))
     logger.info("Reading %d photographs of %s from %s", len(files), subject, folder)
-    photographs = _without_copies(map_threads(read_photograph, files, threads))
-    if len(photographs) < 2:
+    hashes = _without_copies(_without_raw_twins(files), threads)
+    if len(hashes) < 2:
+        noun = "image" if len(hashes) == 1 else "images"
         raise PorePatchError(
-            f"Subject '{subject}' has {len(photographs)} different JPEG or PNG images in {folder}; put at least two views there."
+            f"Subject '{subject}' has {len(hashes)} different {noun} (JPEG, PNG, TIFF or camera raw) in {folder}; put at least "
+            "two views there."
         )
-    mask_files = find_masks([photograph.path for photograph in photographs], Path(masks)) if masks else None
-    names = [photograph.path.name for photograph in photographs]
-    sizes = {photograph.path.name: photograph.upright_size for photograph in photographs}
-    calibrations = read_calibration(cameras, sizes) if cameras else None
-    _warn_of_ambiguous_masks(photographs, mask_files, settings)
-    mask_folder = Path(output).parent / "masks"
-    with atomic_folder(mask_folder) as temporary:
-        if mask_files is not None:
-            write = partial(_write_mask, folder=temporary, order=settings.mask_order)
-            map_threads(write, zip(photographs, mask_files, strict=True), threads)
-    mask_paths = [mask_folder / f"{name}.png" if mask_files else None for name in names]
-    write_views(output, make_views(photographs, mask_paths, calibrations, settings))
+    images, mask_folder = Path(output).parent / "images", Path(output).parent / "masks"
+    with atomic_folder(images) as new_images, atomic_folder(mask_folder) as new_masks:
+        read = partial(read_photograph, folder=new_images, max_megapixels=settings.max_megapixels)
+        photographs = map_threads(read, hashes.items(), threads)
+        views = make_views(photographs, _calibrations(photographs, cameras, settings), settings)
+        origins = [Origin(photograph.path, photograph.size, photograph.exif.orientation) for photograph in photographs]
+        names = write_masks(new_masks, views, origins, masks, settings.mask_order, mask_settings or MaskSettings(), threads)
+        final = [
+            replace(view, path=images / file.name if file else view.path, mask_path=mask_folder / name if name else None)
+            for view, file, name in zip(views, [photograph.developed for photograph in photographs], names, strict=True)
+        ]
+        write_views(output, final)
 
 
 def list_photographs(folder: str | Path) -> list[Path]:
-    """The JPEG and PNG files of a folder (not of folders inside), img2 before img10; hidden files are skipped."""
+    """The JPEG, PNG, TIFF and raw files of a folder (not of folders inside), img2 before img10; hidden files are skipped."""
     folder = Path(folder)
     if not folder.is_dir():
         raise PorePatchError(f"The folder of photographs {folder} does not exist; correct the path in the subject sheet.")
     files = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")]
-    return sorted(files, key=_natural_key)
+    return sorted(files, key=natural_key)
 
 
-def read_photograph(path: Path) -> Photograph:
-    """Read one file and prove that it decodes. Raises PorePatchError as `read_image_bytes` and `decode`."""
-    data = read_image_bytes(path)
-    height, width = decode(data, path, cv2.IMREAD_GRAYSCALE).shape[:2]
-    return Photograph(path, hashlib.sha256(data).hexdigest(), (width, height), read_exif(data))
+def read_photograph(item: tuple[Path, str], folder: Path, max_megapixels: float) -> Photograph:
+    """Read one file with its hash, prove that it decodes, and write it to `folder` if it has to be developed.
+
+    Raises PorePatchError as `develop`.
+    """
+    path, sha256 = item
+    good = develop(path, max_megapixels)
+    target = None if good.pixels is None else folder / f"{path.name}.png"
+    if good.pixels is not None and target is not None:
+        write_png(target, good.pixels)
+    return Photograph(path, sha256, good.size, good.exif, target)
 
 
 def make_views(
-    photographs: Sequence[Photograph],
-    mask_paths: Sequence[Path | None],
-    calibrations: dict[str, Calibration] | None,
-    settings: PhotographSettings,
+    photographs: Sequence[Photograph], calibrations: Mapping[str, Calibration] | None, settings: PhotographSettings
 ) -> list[View]:
-    """Views with ids 0..n-1; images with the same camera, make and model share a camera_id."""
+    """Give every photograph an id and a camera; images that share a camera (model, parameters, maker) share its id."""
     camera_ids: dict[tuple[Camera, str, str], int] = {}
     views = []
-    for image_id, (photograph, mask_path) in enumerate(zip(photographs, mask_paths, strict=True)):
-        exif, name = photograph.exif, photograph.path.name
+    for image_id, photograph in enumerate(photographs):
+        name, exif = photograph.path.name, photograph.exif
         if calibrations is None:
-            camera, is_prior = exif_camera(exif, photograph.upright_size, settings.default_focal_ratio)
+            camera, is_prior = exif_camera(exif, photograph.upright_size, settings)
             pose, key = None, (camera, exif.make, exif.model)
         else:
             camera, is_prior, pose = calibrations[name].camera, True, calibrations[name].pose
@@ -148,63 +177,87 @@ def make_views(
             View(
                 image_id=image_id,
                 name=name,
-                path=photograph.path,
-                mask_path=mask_path,
+                path=photograph.developed or photograph.path,
+                mask_path=None,
                 sha256=photograph.sha256,
-                orientation=exif.orientation,
+                orientation=1 if photograph.developed else exif.orientation,
                 camera_id=camera_ids.setdefault(key, len(camera_ids)),
                 camera=camera,
                 focal_is_prior=is_prior,
                 pose=pose,
+                metric=pose is not None and settings.world_unit_mm is not None,
             )
         )
-    guesses = sum(not view.focal_is_prior for view in views)
-    if guesses:
-        logger.warning("%d of %d images tell no focal length; a guess is used.", guesses, len(views))
+    _warn_of_guesses(photographs, views)
     return views
 
 
-def exif_camera(exif: Exif, upright_size: tuple[int, int], default_focal_ratio: float) -> tuple[Camera, bool]:
+def exif_camera(exif: Exif, upright_size: tuple[int, int], settings: PhotographSettings) -> tuple[Camera, bool]:
     """A SIMPLE_RADIAL camera centred in the image, and whether EXIF gave its focal length."""
     width, height = upright_size
-    focal_px = focal_length_px(exif, width, height)
-    params = (focal_px or default_focal_ratio * max(width, height), (width - 1) / 2.0, (height - 1) / 2.0, 0.0)
+    given = sensor_width_mm(exif.make, exif.model, settings.sensors)
+    known = sensor_width_mm(exif.make, exif.model, known_widths_mm())
+    focal_px = focal_length_px(exif, width, height, given, known)
+    params = (focal_px or settings.default_focal_ratio * max(width, height), (width - 1) / 2.0, (height - 1) / 2.0, 0.0)
     return Camera("SIMPLE_RADIAL", width, height, params), focal_px is not None
 
 
-def _without_copies(photographs: Sequence[Photograph]) -> list[Photograph]:
-    kept: dict[str, Photograph] = {}
-    for photograph in photographs:
-        first = kept.setdefault(photograph.sha256, photograph)
-        if first is not photograph:
-            logger.warning("%s has the content of %s and is skipped.", photograph.path, first.path.name)
-    return list(kept.values())
+def _calibrations(
+    photographs: Sequence[Photograph], cameras: str | Path | None, settings: PhotographSettings
+) -> dict[str, Calibration] | None:
+    if not cameras:
+        return None
+    sizes = {photograph.path.name: photograph.upright_size for photograph in photographs}
+    orientations = {photograph.path.name: photograph.exif.orientation for photograph in photographs}
+    return read_calibration(cameras, sizes, orientations, settings.world_unit_mm)
 
 
-def _warn_of_ambiguous_masks(
-    photographs: Sequence[Photograph], mask_files: Sequence[Path] | None, settings: PhotographSettings
-) -> None:
-    turned = [p for p in photographs if p.exif.orientation != 1 and p.size == p.upright_size]
-    if mask_files is not None and settings.mask_order == "auto" and turned:
+def _check_names(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in _FOREIGN and not path.name.startswith("."):
+            raise PorePatchError(
+                f"The image {path} is of a format that is not read ({path.suffix[1:].upper()}); convert it to JPEG, PNG or TIFF, "
+                "or take it out of its folder."
+            )
+        if any("\ud800" <= letter <= "\udfff" for letter in path.name):  # bytes that are no text
+            raise PorePatchError(f"The name of {path.name!a} in {folder} is not UTF-8; rename that file.")
+
+
+def _without_raw_twins(files: Sequence[Path]) -> list[Path]:
+    """Leave out camera raw beside a developed image of the same name: that is one picture twice."""
+    developed = {path.stem.lower() for path in files if path.suffix.lower() not in RAW_SUFFIXES}
+    twins = [path for path in files if path.suffix.lower() in RAW_SUFFIXES and path.stem.lower() in developed]
+    if twins:
         logger.warning(
-            "EXIF turns %d images (%s ...) without changing their size; their masks are taken to be in stored pixel "
-            "order. If not, set photographs.mask_order to upright.",
-            len(turned),
-            turned[0].path.name,
+            "%d camera raw files (%s ...) have images of the same name beside them and are skipped; to read them instead, take "
+            "those images out of the folder.",
+            len(twins),
+            twins[0].name,
         )
+    return [path for path in files if path not in twins]
 
 
-def _write_mask(item: tuple[Photograph, Path], folder: Path, order: MaskOrder) -> None:
-    photograph, path = item
-    mask = read_mask(path, photograph.path, photograph.size, photograph.exif.orientation, order)
-    if not mask.any():
-        logger.warning("The mask %s keeps nothing of its image.", path)
-    target = folder / f"{photograph.path.name}.png"
-    if not cv2.imwrite(str(target), mask):
-        raise PorePatchError(f"Cannot write the mask {target}; free disk space and run again.")
+def _without_copies(files: Sequence[Path], threads: int) -> dict[Path, str]:
+    """Every file of new content, with its hash."""
+    first_of: dict[str, Path] = {}
+    for path, sha256 in zip(files, map_threads(hash_file, files, threads), strict=True):
+        first = first_of.setdefault(sha256, path)
+        if first != path:
+            logger.warning("%s has the content of %s and is skipped.", path, first.name)
+    return {path: sha256 for sha256, path in first_of.items()}
 
 
-def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
+def _warn_of_guesses(photographs: Sequence[Photograph], views: Sequence[View]) -> None:
+    guessed = [photograph.exif for photograph, view in zip(photographs, views, strict=True) if not view.focal_is_prior]
+    if not guessed:
+        return
+    logger.warning("%d of %d images tell no focal length; a guess is used.", len(guessed), len(views))
+    unknown = sorted({f"{exif.make} {exif.model}".strip() for exif in guessed if exif.focal_mm and exif.model})
+    if unknown:
+        logger.warning("Give the sensor width in mm of %s in photographs.sensors to do better.", ", ".join(unknown))
+
+
+def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
     """Digits by value, the rest by letter; upper case beside lower."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in parts], path.name

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,17 +16,33 @@ from porepatch_lib.errors import PorePatchError
 COLUMNS = ("subject", "split", "source", "path", "masks", "cameras")
 # Variations of rendered subjects: whose head, whose skin, which expression. A sheet may leave these columns out.
 VARIATIONS = ("identity", "skin", "expression")
+# What a subject agreed to, under which licence its photographs stand, and whether patches of it may leave the house
+# ("true", "false", or empty, which is true). A sheet may leave these columns out too.
+CARE = ("consent", "licence", "release")
+# In the `masks` column: the masks are made from the photographs. A folder of that name is given as ./auto.
+MADE_MASKS = "auto"
+
+_OPTIONAL = (*VARIATIONS, *CARE)
+# What a source is called in messages, and the columns that mean nothing to it.
+_SOURCES = {
+    "rendered": ("is rendered", ("path", "masks", "cameras")),
+    "photographs": ("is photographed", VARIATIONS),
+    "nersemble": ("is from NeRSemble", ("cameras", *VARIATIONS)),
+}
+# What may mend a path; beside `masks`, which may be made.
+_MENDS = {"masks": f"correct it, or write {MADE_MASKS} to have masks made"}
 
 
 def read_subjects(path: str | Path) -> pd.DataFrame:
-    """Read and check the subject sheet, a tab-separated file with the columns of `COLUMNS` and maybe some of `VARIATIONS`.
+    """Read and check the subject sheet, a tab-separated file: the columns of `COLUMNS`, maybe some of `VARIATIONS` and `CARE`.
 
-    Empty cells are "". Relative paths in the sheet are relative to the current folder, as everywhere in
-    Snakemake. Blank lines and lines that begin with `#` are skipped.
+    Empty cells and columns that were left out are "". Relative paths in the sheet are relative to the current folder, as
+    everywhere in Snakemake. Blank lines and lines that begin with `#` are skipped.
 
     Raises:
         PorePatchError: naming the sheet and the line, for unknown or missing columns, values outside
-            `workflow/schemas/subjects.schema.yaml`, a name or a folder used twice, a missing path, or a person in two splits.
+            `workflow/schemas/subjects.schema.yaml`, a name or a folder used twice, a path that cannot be read, a person in
+            two splits, or a person held back in one row and worn in another.
     """
     sheet = Path(path)
     lines = list(_lines(sheet))
@@ -35,10 +53,16 @@ def read_subjects(path: str | Path) -> pd.DataFrame:
     rows = [(f"{sheet}, line {number}", _row(cells, header, f"{sheet}, line {number}")) for number, cells in body]
     for where, row in rows:
         validate(row, SCHEMAS / "subjects.schema.yaml", where, "column")
-        _check_paths(row, where)
+        _check_source(row, where)
     _check_unique(rows)
     _check_people(rows)
-    return pd.DataFrame([row for _, row in rows], columns=[*COLUMNS, *VARIATIONS])
+    _check_release(rows)
+    return pd.DataFrame([row for _, row in rows], columns=[*COLUMNS, *_OPTIONAL])
+
+
+def released(row: Mapping[Any, str]) -> bool:
+    """Whether patches of the subject of a row may be exported."""
+    return row["release"] != "false"
 
 
 def _lines(sheet: Path) -> Iterator[tuple[int, list[str]]]:
@@ -59,7 +83,8 @@ def _row(cells: list[str], header: list[str], where: str) -> dict[str, str]:
     """Name the cells; editors drop trailing tabs, so a short line is filled up."""
     if len(cells) > len(header):
         raise PorePatchError(f"{where} has {len(cells)} cells under {len(header)} columns; remove the extra tabs.")
-    return dict.fromkeys(VARIATIONS, "") | dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
+    row = dict.fromkeys(_OPTIONAL, "") | dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
+    return row | {"release": row["release"].lower()}  # spreadsheets write TRUE and FALSE
 
 
 def _check_header(header: list[str], where: str) -> None:
@@ -67,9 +92,9 @@ def _check_header(header: list[str], where: str) -> None:
     if len(header) == 1:
         raise PorePatchError(f"{where} has one column only; separate the columns {columns} by tabs.")
     for name in header:
-        if name not in COLUMNS + VARIATIONS:
-            close = difflib.get_close_matches(name, COLUMNS + VARIATIONS, n=1)
-            mend = f"did you mean '{close[0]}'?" if close else f"the columns are {columns}, {', '.join(VARIATIONS)}."
+        if name not in COLUMNS + _OPTIONAL:
+            close = difflib.get_close_matches(name, COLUMNS + _OPTIONAL, n=1)
+            mend = f"did you mean '{close[0]}'?" if close else f"the columns are {columns}, {', '.join(_OPTIONAL)}."
             raise PorePatchError(f"{where}: unknown column '{name}'; {mend}")
         if header.count(name) > 1:
             raise PorePatchError(f"{where} names the column '{name}' twice; keep one.")
@@ -78,23 +103,39 @@ def _check_header(header: list[str], where: str) -> None:
         raise PorePatchError(f"{where}: the column '{missing[0]}' is missing; add it (the columns are {columns}).")
 
 
-def _check_paths(row: dict[str, str], where: str) -> None:
+def _check_source(row: dict[str, str], where: str) -> None:
     subject = row["subject"]
-    if row["source"] == "rendered":
-        given = [name for name in ("path", "masks", "cameras") if row[name]]
-        if given:
-            raise PorePatchError(f"{where}: subject '{subject}' is rendered and takes no {given[0]}; empty that cell.")
-        return
-    for name in VARIATIONS:
+    what, refused = _SOURCES[row["source"]]
+    for name in refused:
         if row[name]:
-            raise PorePatchError(f"{where}: subject '{subject}' is photographed and takes no {name}; empty that cell.")
+            raise PorePatchError(f"{where}: subject '{subject}' {what} and takes no {name}; empty that cell.")
+    if row["source"] == "rendered":
+        return
     if not row["path"]:
         raise PorePatchError(f"{where}: subject '{subject}' has no path; name the folder of its photographs.")
-    for name in ("path", "masks"):
-        if row[name] and not Path(row[name]).is_dir():
-            raise PorePatchError(f"{where}: the {name} folder {row[name]} of subject '{subject}' does not exist; correct it.")
-    if row["cameras"] and not Path(row["cameras"]).exists():
-        raise PorePatchError(f"{where}: the cameras {row['cameras']} of subject '{subject}' do not exist; correct the path.")
+    for name, kind in (("path", "folder"), ("masks", "folder"), ("cameras", "path")):
+        made = name == "masks" and row[name] == MADE_MASKS
+        trouble = _trouble(Path(row[name]), kind == "folder") if row[name] and not made else ""
+        if trouble:
+            mend = _MENDS.get(name, "correct it")
+            raise PorePatchError(f"{where}: the {name} {kind} {row[name]} of subject '{subject}' {trouble}; {mend}.")
+
+
+def _trouble(path: Path, folder_only: bool) -> str:
+    """Return what keeps a file or folder from being read, as the end of a sentence; "" for nothing."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            next(path.iterdir(), None)
+            return ""
+        if folder_only or not stat.S_ISREG(mode):
+            return "is no folder" if folder_only else "is neither a file nor a folder"
+        path.open("rb").close()
+    except FileNotFoundError:
+        return "does not exist"
+    except (OSError, ValueError) as error:  # links in a circle, missing rights, names too long or with a null character
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    return ""
 
 
 def _check_unique(rows: list[tuple[str, dict[str, str]]]) -> None:
@@ -124,4 +165,16 @@ def _check_people(rows: list[tuple[str, dict[str, str]]]) -> None:
                 raise PorePatchError(
                     f"{where}: the head or skin of '{person}' is in the split '{row['split']}' here and in '{split}' on {first}; "
                     "keep one person in one split."
+                )
+
+
+def _check_release(rows: list[tuple[str, dict[str, str]]]) -> None:
+    """Nobody who is held back may leave the house as the head or skin of another row."""
+    held_back = {row["subject"]: where for where, row in rows if not released(row)}
+    for where, row in rows:
+        for person in filter(held_back.__contains__, (row["identity"], row["skin"])):
+            if released(row):
+                raise PorePatchError(
+                    f"{where}: subject '{row['subject']}' wears the head or skin of '{person}', whose release is false on "
+                    f"{held_back[person]}; write false here too."
                 )

@@ -30,7 +30,7 @@ _EXIF_OPERATIONS = {
 
 @dataclass(frozen=True)
 class View:
-    """One photograph of a subject with its camera, and its pose (world to camera) where known."""
+    """One photograph of a subject with its camera, and its pose (world to camera) where known; `metric`: in millimetres."""
 
     image_id: int
     name: str
@@ -42,6 +42,7 @@ class View:
     camera: Camera
     focal_is_prior: bool
     pose: Pose | None
+    metric: bool = False
 
 
 def orient(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -108,6 +109,7 @@ def _view(row: object, folder: Path) -> View:
         camera=Camera(get["camera_model"], int(get["width"]), int(get["height"]), tuple(float(p) for p in get["camera_params"])),
         focal_is_prior=bool(get["focal_is_prior"]),
         pose=pose,
+        metric=bool(get["metric"]),
     )
 
 
@@ -126,6 +128,7 @@ def _row(view: View, folder: Path) -> dict[str, object]:
         "camera_params": list(view.camera.params),
         "focal_is_prior": view.focal_is_prior,
         "has_pose": view.pose is not None,
+        "metric": view.metric,
         "rotation": view.pose.rotation.ravel().tolist() if view.pose else [float("nan")] * 9,
         "translation": view.pose.translation.tolist() if view.pose else [float("nan")] * 3,
     }

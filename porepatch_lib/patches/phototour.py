@@ -2,11 +2,13 @@
 
 A folder with 1024x1024 sheets of 16x16 patches, row-major, the last sheet padded with black; `info.txt` with one row
 per patch, point number first; `interest.txt` with the photograph, x, y, orientation and log2 scale of each patch;
-`m50_N_N_0.txt` with N pairs, half of them matches: patch, point, 0, patch, point, 0.
+`m50_N_N_0.txt` with N pairs, half of them matches: patch, point, 0, patch, point, 0. Ours adds `card.json`, which says
+whom the patches show.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +19,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_folder
+from porepatch_lib.files import atomic_folder, write_json
+from porepatch_lib.patches.card import export_card, read_card, released_subjects, unstated_subjects
 from porepatch_lib.patches.sampler import PATCH_SIZE
 from porepatch_lib.patches.store import image_numbers, open_store, point_numbers
 from porepatch_lib.progress import progress
 from porepatch_lib.tables import PATCH_PAIRS, empty_frame, read_table
+
+logger = logging.getLogger(__name__)
 
 _CELLS = 16
 _PER_SHEET = _CELLS * _CELLS
 _SHEET_PX = _CELLS * PATCH_SIZE
 # HyNet's loader opens this name whatever the number of pairs.
 HYNET_PAIR_FILE = "m50_100000_100000_0.txt"
+_NAMED_SUBJECTS = 8
 
 
 @dataclass(frozen=True)
@@ -39,25 +45,37 @@ class PhotoTour:
     pairs: pd.DataFrame
 
 
-def export_phototour(patches: Path, index: Path, pairs: Path, output_folder: Path) -> None:
-    """Write a patch store and its pairs in the PhotoTour layout. Points and photographs are numbered 0, 1, 2...
+def export_phototour(patches: Path, index: Path, pairs: Path, output_folder: Path, card: Path | None = None) -> None:
+    """Write what may be released of a patch store in the PhotoTour layout, with the card of what was written.
 
-    The pair list is written as m50_N_N_0.txt (N pairs) and under the name HyNet opens.
+    Patches of subjects whom the store's `card` holds back stay out, and so does every pair that touches one (non-matches across
+    subjects go first, so that fewer than half may be left). Patches, points and photographs are numbered 0, 1, 2... over what is
+    left. The pair list is written as m50_N_N_0.txt (N pairs) and under the name HyNet opens. Without a card, a store of your own
+    making, everything is written.
 
     Raises:
-        PorePatchError: if the store is empty or its files do not belong together.
+        PorePatchError: if nothing may be released, or the files do not belong together.
     """
     array, frame = open_store(patches, index)
     labelled = read_table(pairs, PATCH_PAIRS)
     if len(frame) == 0:
         raise PorePatchError(f"There are no patches in {patches} to export; look at the subjects behind it.")
-    point_ids = point_numbers(frame)
-    x, y, sigma = (frame[name].to_numpy(np.float64) for name in ("x", "y", "sigma"))
-    interest = [
-        f"{image} {column:.3f} {row:.3f} 0.00000 {octave:.4f}\n"
-        for image, column, row, octave in zip(image_numbers(frame), x, y, np.log2(sigma), strict=True)
-    ]
-    write_phototour(output_folder, array, point_ids, labelled, interest)
+    _check_pairs(labelled, len(frame))
+    described = read_card(card) if card else None
+    rows = np.flatnonzero(frame["subject"].isin(released_subjects(described))) if described else np.arange(len(frame))
+    if len(rows) == 0:
+        raise PorePatchError(
+            f"Nobody in {index} may be released, see {card}; give the split subjects whose release is not false."
+        )
+    held_back = frame["subject"].nunique() - frame["subject"].iloc[rows].nunique()
+    frame, labelled = frame.iloc[rows], _renumbered(labelled, rows, len(frame))
+    with atomic_folder(output_folder) as folder:
+        _write_set(folder, array, rows, point_numbers(frame), labelled, _interest(frame))
+        if described:
+            described = export_card(described, frame, len(labelled))
+            write_json(folder / "card.json", described)
+    logger.info("exported %d patches; subjects: %d, held back: %d", len(rows), frame["subject"].nunique(), held_back)
+    _warn_of_unstated(unstated_subjects(described) if described else [])
 
 
 def write_phototour(
@@ -68,19 +86,9 @@ def write_phototour(
     interest: Sequence[str],
 ) -> None:
     """Write the layout from patches (N,64,64), point_ids (N,), pairs and the lines of `interest.txt`; whole or not at all."""
-    rows = pairs[["patch_1", "patch_2"]].to_numpy(np.int64)
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(patches)):
-        raise PorePatchError("The patch pairs name rows that the patch store lacks; delete the dataset and run again.")
-    points = point_ids[rows]
-    pair_lines = [
-        f"{a} {point_a} 0 {b} {point_b} 0 \n" for (a, b), (point_a, point_b) in zip(rows.tolist(), points.tolist(), strict=True)
-    ]
+    _check_pairs(pairs, len(patches))
     with atomic_folder(output_folder) as folder:
-        _write_sheets(folder, patches)
-        _write_lines(folder / "info.txt", [f"{point} 0\n" for point in point_ids.tolist()])
-        _write_lines(folder / "interest.txt", interest)
-        for name in sorted({f"m50_{len(rows)}_{len(rows)}_0.txt", HYNET_PAIR_FILE}):
-            _write_lines(folder / name, pair_lines)
+        _write_set(folder, patches, np.arange(len(patches)), point_ids, pairs, interest)
 
 
 def read_phototour(folder: Path, pair_file: str | None = HYNET_PAIR_FILE) -> PhotoTour:
@@ -105,13 +113,66 @@ def read_phototour(folder: Path, pair_file: str | None = HYNET_PAIR_FILE) -> Pho
     return PhotoTour(patches, point_ids, pairs)
 
 
-def _write_sheets(folder: Path, patches: NDArray[np.uint8]) -> None:
-    count = -(-len(patches) // _PER_SHEET)
+def _check_pairs(pairs: pd.DataFrame, count: int) -> None:
+    rows = pairs[["patch_1", "patch_2"]].to_numpy(np.int64)
+    if len(rows) and (rows.min() < 0 or rows.max() >= count):
+        raise PorePatchError("The patch pairs name rows that the patch store lacks; delete the dataset and run again.")
+
+
+def _renumbered(pairs: pd.DataFrame, rows: NDArray[np.int64], count: int) -> pd.DataFrame:
+    """Return the pairs between the kept `rows` (ascending) of a store of `count`, numbered among those."""
+    number = np.full(count, -1)
+    number[rows] = np.arange(len(rows))
+    moved = pairs.assign(patch_1=number[pairs["patch_1"]], patch_2=number[pairs["patch_2"]])
+    return moved[(moved["patch_1"] >= 0) & (moved["patch_2"] >= 0)]
+
+
+def _interest(frame: pd.DataFrame) -> list[str]:
+    x, y, sigma = (frame[name].to_numpy(np.float64) for name in ("x", "y", "sigma"))
+    return [
+        f"{image} {column:.3f} {row:.3f} 0.00000 {octave:.4f}\n"
+        for image, column, row, octave in zip(image_numbers(frame), x, y, np.log2(sigma), strict=True)
+    ]
+
+
+def _warn_of_unstated(subjects: Sequence[str]) -> None:
+    if subjects:
+        named = ", ".join(subjects[:_NAMED_SUBJECTS]) + (", ..." if len(subjects) > _NAMED_SUBJECTS else "")
+        logger.warning(
+            "The export shows people whose consent or licence is not stated (%s); fill these columns of the sheet, or hold them "
+            "back with release false.",
+            named,
+        )
+
+
+def _write_set(
+    folder: Path,
+    patches: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    point_ids: NDArray[np.int64],
+    pairs: pd.DataFrame,
+    interest: Sequence[str],
+) -> None:
+    """Write patches[rows]; point_ids, interest and pairs are those of the N rows."""
+    both = pairs[["patch_1", "patch_2"]].to_numpy(np.int64)
+    points = point_ids[both]
+    pair_lines = [
+        f"{a} {point_a} 0 {b} {point_b} 0 \n" for (a, b), (point_a, point_b) in zip(both.tolist(), points.tolist(), strict=True)
+    ]
+    _write_sheets(folder, patches, rows)
+    _write_lines(folder / "info.txt", [f"{point} 0\n" for point in point_ids.tolist()])
+    _write_lines(folder / "interest.txt", interest)
+    for name in sorted({f"m50_{len(both)}_{len(both)}_0.txt", HYNET_PAIR_FILE}):
+        _write_lines(folder / name, pair_lines)
+
+
+def _write_sheets(folder: Path, patches: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+    count = -(-len(rows) // _PER_SHEET)
     # Readers sort the names as text: every number needs the same width.
     digits = max(4, len(str(count - 1)))
     for number in progress(range(count), "PhotoTour sheets", "sheet", total=count):
         cells = np.zeros((_PER_SHEET, PATCH_SIZE, PATCH_SIZE), np.uint8)
-        block = patches[number * _PER_SHEET : (number + 1) * _PER_SHEET]
+        block = patches[rows[number * _PER_SHEET : (number + 1) * _PER_SHEET]]
         cells[: len(block)] = block
         sheet = cells.reshape(_CELLS, _CELLS, PATCH_SIZE, PATCH_SIZE).swapaxes(1, 2).reshape(_SHEET_PX, _SHEET_PX)
         path = folder / f"patches{number:0{digits}d}.bmp"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
@@ -18,16 +19,19 @@ _GAP_PX = 2
 _BACKGROUND = 255
 
 
-def write_contact_sheet(patches: Path, index: Path, output: Path, points: int, seed: int) -> None:
+def write_contact_sheet(
+    patches: Path, index: Path, output: Path, points: int, seed: int, shown: Collection[str] | None = None
+) -> None:
     """Write a PNG with one row per surface point, up to `points` points drawn with `seed`, up to ten patches each.
 
-    A store without patches gives one blank row.
+    Only subjects in `shown` are, where it is given. Nothing to show gives one blank row.
     """
     array, frame = open_store(patches, index)
-    numbers = point_numbers(frame)
+    rows = np.arange(len(frame)) if shown is None else np.flatnonzero(frame["subject"].isin(list(shown)))
+    numbers = point_numbers(frame.iloc[rows])
     available = int(numbers.max(initial=-1)) + 1
     chosen = np.sort(np.random.default_rng(seed).choice(available, min(points, available), replace=False))
-    sheet = contact_sheet([array[np.flatnonzero(numbers == point)[:_COLUMNS]] for point in chosen])
+    sheet = contact_sheet([array[rows[numbers == point][:_COLUMNS]] for point in chosen])
     with atomic_path(output) as path:
         if not cv2.imwrite(str(path), sheet):
             raise PorePatchError(f"Cannot write the contact sheet {output}; give it a .png name and make room on the disk.")

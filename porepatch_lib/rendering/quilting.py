@@ -15,11 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from porepatch_lib.captures.decode import decode, read_image_bytes
-from porepatch_lib.captures.exif import read_exif
+from porepatch_lib.captures.develop import load_photograph
 from porepatch_lib.captures.masks import read_mask
 from porepatch_lib.captures.photographs import list_photographs
-from porepatch_lib.captures.views import orient
 from porepatch_lib.errors import PorePatchError
 
 Map = NDArray[np.float32]
@@ -29,6 +27,7 @@ UNIT = 16384  # stored value of detail 1: 16 bits hold 0..4, finer than any phot
 
 _GAMMA = 2.2
 _MASK_SUFFIX = ".mask.png"
+_MOST_MEGAPIXELS = 300.0
 _ILLUMINATION_MM = 8.0  # sigma of what counts as illumination and tone, not as detail
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
@@ -62,7 +61,7 @@ class Exemplar:
 
 
 def read_exemplars(folder: Path, texel_mm: float, mm_per_px: float) -> list[Exemplar]:
-    """Read all JPEG and PNG photographs of a folder, `mm_per_px` on the skin, as detail at `texel_mm`.
+    """Read all photographs of a folder, `mm_per_px` on the skin, as detail at `texel_mm`.
 
     What is usable skin is judged by `judge_skin`, unless `<name>.mask.png` lies beside the photograph `<name>.jpg`.
 
@@ -71,7 +70,7 @@ def read_exemplars(folder: Path, texel_mm: float, mm_per_px: float) -> list[Exem
     """
     paths = [path for path in list_photographs(folder) if not path.name.endswith(_MASK_SUFFIX)]
     if not paths:
-        raise PorePatchError(f"The folder of skin photographs {folder} has no JPEG or PNG file; add some.")
+        raise PorePatchError(f"The folder of skin photographs {folder} has no JPEG or PNG image, TIFF or camera raw; add some.")
     return [_read_exemplar(path, texel_mm, mm_per_px) for path in paths]
 
 
@@ -214,13 +213,10 @@ def boundary_cut(error):  # type: ignore[no-untyped-def]
 
 
 def _read_exemplar(path: Path, texel_mm: float, mm_per_px: float) -> Exemplar:
-    data = read_image_bytes(path)
-    stored = np.asarray(decode(data, path, cv2.IMREAD_COLOR), np.uint8)
-    orientation = read_exif(data).orientation
-    image = orient(stored, orientation)
+    good, image = load_photograph(path, _MOST_MEGAPIXELS)
     mask_path = path.with_name(path.stem + _MASK_SUFFIX)
     if mask_path.exists():
-        usable = read_mask(mask_path, path, (stored.shape[1], stored.shape[0]), orientation) > 0
+        usable = read_mask(mask_path, path, good.size, good.exif.orientation) > 0
     else:
         usable = judge_skin(image, mm_per_px)
     rows, columns = np.flatnonzero(usable.any(axis=1)), np.flatnonzero(usable.any(axis=0))

@@ -153,6 +153,7 @@ def _write_photograph(folder: Path, image_id: int, station: Station, photograph:
         camera=station.camera,
         focal_is_prior=True,
         pose=station.pose,
+        metric=True,
     )
 
 

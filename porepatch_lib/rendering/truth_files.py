@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pycolmap
 from numpy.typing import NDArray
 
 from porepatch_lib.captures.views import View, read_views
@@ -26,7 +25,7 @@ from porepatch_lib.geometry import FloatArray
 from porepatch_lib.rendering.features import REGIONS
 from porepatch_lib.rendering.places import Places
 from porepatch_lib.rendering.truth import Depth, Mesh, SubjectTruth, appear, positions, regions_of, viewing_cosine
-from porepatch_lib.sfm.colmap import to_colmap_camera, to_colmap_id, to_colmap_pose
+from porepatch_lib.sfm.colmap import posed_model
 from porepatch_lib.tables import Table, write_table
 
 LEAST_COSINE = 0.2  # skin seen more grazingly does not count as seen
@@ -125,14 +124,7 @@ def seeing_views(truth: SubjectTruth, places: Places) -> list[list[int]]:
 
 def write_cameras(folder: str | Path, views: Sequence[View]) -> None:
     """Write the calibrated rig into `folder`/cameras as a COLMAP text model without points; images by their file names."""
-    model = pycolmap.Reconstruction()
-    for view in {view.camera_id: view for view in views}.values():
-        model.add_camera_with_trivial_rig(to_colmap_camera(view.camera, view.camera_id, view.focal_is_prior))
-    for view in views:
-        if view.pose is None:
-            raise PorePatchError(f"The view {view.name} has no pose; give the cameras of a calibrated rig.")
-        image = pycolmap.Image(name=view.path.name, camera_id=to_colmap_id(view.camera_id), image_id=to_colmap_id(view.image_id))
-        model.add_image_with_trivial_frame(image, to_colmap_pose(view.pose))
+    model = posed_model(views)
     with atomic_folder(Path(folder) / "cameras") as temporary:
         model.write_text(temporary)
 

@@ -5,12 +5,15 @@ COLMAP puts the centre of the first pixel at (0.5, 0.5), we put it at (0, 0). CO
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from porepatch_lib.captures.views import View
+from porepatch_lib.errors import PorePatchError
 from porepatch_lib.geometry import Camera, Pose
 
 _HALF_PIXEL = 0.5
@@ -68,6 +71,23 @@ def from_colmap_pose(pose: pycolmap.Rigid3d) -> Pose:
     """Convert a world-to-camera pose back."""
     matrix = np.asarray(pose.matrix(), np.float64)
     return Pose(matrix[:, :3].copy(), matrix[:, 3].copy())
+
+
+def posed_model(views: Sequence[View]) -> pycolmap.Reconstruction:
+    """Return a model of posed views without points: a camera is its own rig, an image its own frame, called by the view's name.
+
+    Raises:
+        PorePatchError: if a view has no pose.
+    """
+    model = pycolmap.Reconstruction()
+    for view in {view.camera_id: view for view in views}.values():
+        model.add_camera_with_trivial_rig(to_colmap_camera(view.camera, view.camera_id, view.focal_is_prior))
+    for view in views:
+        if view.pose is None:
+            raise PorePatchError(f"The view {view.name} has no pose; give the cameras of a calibrated rig.")
+        image = pycolmap.Image(name=view.name, camera_id=to_colmap_id(view.camera_id), image_id=to_colmap_id(view.image_id))
+        model.add_image_with_trivial_frame(image, to_colmap_pose(view.pose))
+    return model
 
 
 def _moved(camera: pycolmap.Camera, offset_px: float) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pycolmap
 
 from porepatch_lib.captures.views import View
-from porepatch_lib.sfm.colmap import to_colmap_camera, to_colmap_id, to_colmap_pose
+from porepatch_lib.sfm.colmap import posed_model
 from porepatch_lib.sfm.failure import ReconstructionError
 from porepatch_lib.sfm.settings import SfmSettings
 
@@ -41,14 +41,10 @@ def triangulate(
     Raises:
         ReconstructionError: if a view has no pose or no point could be triangulated.
     """
-    posed = pycolmap.Reconstruction()
-    for view in {view.camera_id: view for view in views}.values():
-        posed.add_camera_with_trivial_rig(to_colmap_camera(view.camera, view.camera_id, view.focal_is_prior))
-    for view in views:
-        if view.pose is None:
-            raise ReconstructionError(f"the view {view.name} has no known pose")
-        image = pycolmap.Image(name=view.name, camera_id=to_colmap_id(view.camera_id), image_id=to_colmap_id(view.image_id))
-        posed.add_image_with_trivial_frame(image, to_colmap_pose(view.pose))
+    bare = next((view.name for view in views if view.pose is None), None)
+    if bare is not None:
+        raise ReconstructionError(f"the view {bare} has no known pose")
+    posed = posed_model(views)
     options = _options(settings, seed)
     guessed = any(not view.focal_is_prior for view in views)
     model = pycolmap.triangulate_points(posed, database, scratch, scratch, options=options, refine_intrinsics=guessed)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
+import exifread
 import numpy as np
 import pytest
 
-from porepatch_lib.captures.photographs import PhotographSettings, ingest_photographs
+from porepatch_lib.captures.exif import read_exif
+from porepatch_lib.captures.photographs import PhotographSettings, exif_camera, ingest_photographs
 from porepatch_lib.captures.views import load_grey, load_mask, read_views
 
 
 @pytest.fixture(scope="module")
-def vespasian(shared, tmp_path_factory):
+def vespasian_table(shared, tmp_path_factory):
     """The twelve views, their masks in stored pixel order."""
     output = tmp_path_factory.mktemp("vespasian") / "images.parquet"
     data = shared / "data/vespasian"
     ingest_photographs("vespasian", data / "images", data / "masks", None, output, PhotographSettings(), threads=2)
-    return read_views(output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def vespasian(vespasian_table):
+    return read_views(vespasian_table)
 
 
 def test_vespasian_cameras(vespasian):
@@ -28,6 +37,25 @@ def test_vespasian_cameras(vespasian):
     # 21 mm on a Canon EOS 700D, 864000/149 pixels per inch over 5184 pixels, stored at half size
     assert camera.params == pytest.approx((21 / 25.4 * 864000 / 149 / 2, 863.5, 1295.5, 0.0))
     assert all(view.focal_is_prior for view in vespasian)
+
+
+def test_the_table_of_sensors_agrees_with_a_real_camera(vespasian):
+    """Within 2 %: Canon's FocalPlane tags count pixels that its files do not have."""
+    width, height = 1728, 2592
+    exif = replace(read_exif(vespasian[0].path.read_bytes()), pixels_per_mm=None)
+    camera, is_prior = exif_camera(exif, (width, height), PhotographSettings())
+    assert is_prior
+    assert camera.params[0] == pytest.approx(vespasian[0].camera.params[0], rel=0.02)
+
+
+def test_nothing_of_the_photographer_is_kept(vespasian, vespasian_table):
+    with vespasian[0].path.open("rb") as stream:
+        tags = exifread.process_file(stream, details=False)
+    secrets = [str(tags[name]).encode() for name in ("EXIF BodySerialNumber", "EXIF LensSerialNumber", "Image DateTime")]
+    assert all(len(secret) > 8 for secret in secrets)
+    for path in (path for path in vespasian_table.parent.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        assert not [secret for secret in secrets if secret in data], path
 
 
 def test_vespasian_masks_fit_the_upright_head(vespasian):

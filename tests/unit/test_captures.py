@@ -111,7 +111,7 @@ def mask_folder(tmp_path, folder):
 
 def _ingest(folder: Path, masks: Path | None = None, cameras: Path | None = None, threads: int = 1, **settings):
     output = folder.parent / "captures" / "ann" / "images.parquet"
-    ingest_photographs("ann", folder, masks, cameras, output, PhotographSettings(**settings), threads)
+    ingest_photographs("ann", folder, masks, cameras, output, PhotographSettings(**settings), threads=threads)
     return read_views(output)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from porepatch_lib.captures.sheet import COLUMNS, VARIATIONS, read_subjects
+from porepatch_lib.captures.sheet import CARE, COLUMNS, VARIATIONS, read_subjects, released
 from porepatch_lib.config import SCHEMAS, validate_config
 from porepatch_lib.errors import PorePatchError
 
@@ -44,7 +44,7 @@ def _refusal(path: Path) -> str:
 
 def test_default_sheet_has_every_split():
     subjects = read_subjects(_PROJECT / "config/subjects.tsv")
-    assert list(subjects.columns) == [*COLUMNS, *VARIATIONS]
+    assert list(subjects.columns) == [*COLUMNS, *VARIATIONS, *CARE]
     assert subjects["split"].value_counts().to_dict() == {"train": 4, "validation": 1, "verification": 1, "reconstruction": 1}
     assert set(subjects["source"]) == {"rendered"}
     assert (subjects[["path", "masks", "cameras"]] == "").all(axis=None)
@@ -53,7 +53,7 @@ def test_default_sheet_has_every_split():
 def test_example_sheet_is_valid_where_its_photographs_are(tmp_path, monkeypatch):
     example = _PROJECT / "config/examples/photographs.tsv"
     for line in example.read_text().splitlines()[1:]:
-        for path in filter(None, line.split("\t")[3:]):
+        for path in filter(None, line.split("\t")[3:6]):
             (tmp_path / path).mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(tmp_path)
     assert list(read_subjects(example)["subject"]) == ["p01", "p02", "p03", "p04"]
@@ -87,6 +87,7 @@ def test_spreadsheet_habits_are_forgiven(tmp_path):
         ("bob\ttest\trendered", ["line 3", "'split'", "train, validation, verification, reconstruction", "'test'"]),
         ("bob\ttrain\tphotograph", ["line 3", "'source'", "did you mean 'photographs'?"]),
         ("bob\ttrain\tphotographs", ["line 3", "'bob' has no path"]),
+        ("bob\ttrain\tphotographs\t{0}/a{{x}}", ["line 3", "'path'", "without { } < >"]),
         ("bob\ttrain\tphotographs\tnowhere", ["line 3", "nowhere", "'bob' does not exist"]),
         ("bob\ttrain\tphotographs\t{0}\tnomasks", ["line 3", "masks folder nomasks"]),
         ("bob\ttrain\tphotographs\t{0}\t\tnocameras", ["line 3", "nocameras"]),
@@ -194,3 +195,85 @@ def test_photographs_take_no_variation(tmp_path):
     (tmp_path / "photos").mkdir()
     row = f"p\ttrain\tphotographs\t{tmp_path / 'photos'}\t\t\t\tq"
     assert "takes no skin" in _refusal(_sheet(tmp_path, row, header="\t".join([*COLUMNS, *VARIATIONS])))
+
+
+_EVERY_COLUMN = "\t".join([*COLUMNS, *VARIATIONS, *CARE])
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("bob\ttrain\tnersemble", ["'bob' has no path"]),
+        ("bob\ttrain\tnersemble\t{0}\t\trig.json", ["'bob' is from NeRSemble and takes no cameras; empty that cell"]),
+        ("bob\ttrain\tnersemble\t{0}\t\t\tann", ["'bob' is from NeRSemble and takes no identity"]),
+        ("bob\ttrain\tnersemble\t{0}\t\t\t\t\tsmile", ["takes no expression"]),
+        ("bob\ttrain\tnersemble\t{0}\tnomasks", ["masks folder nomasks", "or write auto to have masks made"]),
+        ("bob\ttrain\tphotographs\t{0}\tAuto", ["masks folder Auto of subject 'bob' does not exist"]),
+        ("bob\ttrain\tphotographs\tauto", ["path folder auto of subject 'bob' does not exist"]),
+        ("bob\ttrain\trendered\t\tauto", ["'bob' is rendered and takes no masks"]),
+        ("bob\ttrain\tphotographs\t{0}/loop", ["path folder", "cannot be read (Too many levels of symbolic links); correct it."]),
+        ("bob\ttrain\tphotographs\t{0}\t{0}/loop", ["masks folder", "cannot be read (Too many levels of symbolic links)"]),
+        ("bob\ttrain\tphotographs\t{0}\t\t{0}/loop", ["cameras path", "cannot be read (Too many levels of symbolic links)"]),
+        ("bob\ttrain\tphotographs\t{0}/dangling", ["dangling of subject 'bob' does not exist"]),
+        ("bob\ttrain\tphotographs\t{0}/subjects.tsv", ["subjects.tsv of subject 'bob' is no folder"]),
+        ("bob\ttrain\tphotographs\t{0}/subjects.tsv/x", ["cannot be read (Not a directory)"]),
+        ("bob\ttrain\tphotographs\t{0}\t\t{0}/pipe", ["pipe of subject 'bob' is neither a file nor a folder"]),
+        ("bob\ttrain\tphotographs\t" + "x" * 300, ["cannot be read (File name too long)"]),
+        ("bob\ttrain\tphotographs\tx\0y", ["cannot be read (embedded null byte)"]),
+        ("bob\ttrain\trendered\t\t\t\t\t\t\t\t\tno", ["'release'", "'no'", "never exported"]),
+    ],
+)  # fmt: skip
+def test_bad_cells_are_one_sentence(tmp_path, row, words):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    message = _refusal(_sheet(tmp_path, "ann\ttrain\trendered", row.replace("{0}", str(tmp_path)), header=_EVERY_COLUMN))
+    assert all(word in message for word in [*words, "subjects.tsv, line 3"]), message
+    assert "\n" not in message
+
+
+def test_participant_of_nersemble_with_masks_made(tmp_path):
+    row = read_subjects(_sheet(tmp_path, f"p\tverification\tnersemble\t{tmp_path}\tauto")).iloc[0]
+    assert (row["source"], row["path"], row["masks"], row["cameras"]) == ("nersemble", str(tmp_path), "auto", "")
+
+
+def test_folder_called_auto_is_given_with_its_path(tmp_path, monkeypatch):
+    (tmp_path / "auto").mkdir()
+    path = _sheet(tmp_path, f"p\ttrain\tphotographs\t{tmp_path}\t./auto")
+    monkeypatch.chdir(tmp_path)
+    assert read_subjects(path).iloc[0]["masks"] == "./auto"
+
+
+@pytest.mark.parametrize(
+    ("cells", "kept", "may_be_released"),
+    [
+        (["form 7", "CC-BY-4.0", "true"], ("form 7", "CC-BY-4.0", "true"), True),
+        (["studied by ethics board, 2024-05-01", "", "false"], ("studied by ethics board, 2024-05-01", "", "false"), False),
+        (["", "", "FALSE"], ("", "", "false"), False),
+        ([], ("", "", ""), True),
+    ],
+)
+def test_consent_licence_and_release(tmp_path, cells, kept, may_be_released):
+    path = _sheet(tmp_path, "\t".join(["ann", "train", "rendered", "", "", "", *cells]), header="\t".join([*COLUMNS, *CARE]))
+    row = read_subjects(path).iloc[0]
+    assert tuple(row[list(CARE)]) == kept
+    assert released(row) is may_be_released
+
+
+def test_sheet_without_the_optional_columns_has_them_empty(tmp_path):
+    row = read_subjects(_sheet(tmp_path, "ann\ttrain\trendered")).iloc[0]
+    assert list(row[[*VARIATIONS, *CARE]]) == [""] * 6
+    assert released(row)
+
+
+@pytest.mark.parametrize("worn", ["ann\t", "\tann"], ids=["head", "skin"])
+@pytest.mark.parametrize(("release", "refused"), [("", True), ("true", True), ("false", False)])
+def test_who_is_held_back_is_not_worn_by_another(tmp_path, worn, release, refused):
+    held_back = "ann\ttrain\trendered\t\t\t\t\t\t\t\t\tfalse"
+    other = f"bob\ttrain\trendered\t\t\t\t{worn}\t\t\t\t{release}"
+    path = _sheet(tmp_path, held_back, other, header=_EVERY_COLUMN)
+    if not refused:
+        assert len(read_subjects(path)) == 2
+        return
+    message = _refusal(path)
+    assert all(word in message for word in ["line 3", "'bob' wears the head or skin of 'ann'", "line 2", "write false here too"])

@@ -1,12 +1,15 @@
-"""Rule `export_phototour`: write a dataset in UBC PhotoTour layout."""
+"""Rule `export_phototour`: write what may be released of a dataset in UBC PhotoTour layout."""
+
+from pathlib import Path
 
 from porepatch_lib.patches.phototour import export_phototour
 from porepatch_lib.stage import stage
 
 with stage(snakemake.log[0], snakemake.threads):
     export_phototour(
-        patches=snakemake.input.patches,
-        index=snakemake.input.index,
-        pairs=snakemake.input.pairs,
-        output_folder=snakemake.output.phototour,
+        patches=Path(snakemake.input.patches),
+        index=Path(snakemake.input.index),
+        pairs=Path(snakemake.input.pairs),
+        output_folder=Path(snakemake.output.phototour),
+        card=Path(snakemake.input.card),
     )

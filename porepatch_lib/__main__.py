@@ -1,0 +1,59 @@
+"""The command line: `python -m porepatch_lib new-project DIR --images DIR...`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from porepatch_lib.errors import PorePatchError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code. A PorePatchError is printed as its sentence."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="Note: %(message)s", stream=sys.stderr)
+    try:
+        options.run(options)
+    except PorePatchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m porepatch_lib", description="PorePatch beside its Snakemake workflow.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_new_project(commands)
+    return parser
+
+
+def _add_new_project(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "new-project",
+        help="write a subject sheet and a configuration from folders of photographs",
+        description="Write DIR/subjects.tsv and DIR/config.yaml from folders of photographs, and say what to run next. Masks "
+        "(a folder p01-masks beside p01, or masks beside images) and known cameras in or beside the photographs are found.",
+    )
+    command.add_argument("folder", metavar="DIR", help="folder of the project; made if it is not there")
+    command.add_argument(
+        "--images",
+        metavar="DIR",
+        nargs="+",
+        required=True,
+        help="a folder of one person's photographs, a folder of such folders, or NeRSemble participants",
+    )
+    command.add_argument("--names", action="store_true", help="call the subjects as their folders, not s001, s002, ...")
+    command.set_defaults(run=_new_project)
+
+
+def _new_project(options: argparse.Namespace) -> None:
+    from porepatch_lib.captures.project import new_project, next_steps, summary
+
+    project = new_project(options.folder, options.images, options.names)
+    print(summary(project), next_steps(project), sep="\n\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
