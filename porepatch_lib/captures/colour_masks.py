@@ -1,24 +1,28 @@
 """Masks of facial skin without any network: faces and eyes by Haar cascades, skin by colour and GrabCut.
 
 A subject is one person in one light. Views that show the face from the front are masked one by one; what their skin and
-their surroundings look like then masks the views in which no face was found.
+their surroundings look like then masks the views in which no face was found. Where poses are known, the views from the front
+place the face in space, and so its features and its rim in all others.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from porepatch_lib.captures.face_frame import frame_of
+from porepatch_lib.captures.face_features import find_mouth
+from porepatch_lib.captures.face_frame import eyes_of_box, frame_of
+from porepatch_lib.captures.face_in_space import LEAST_VIEWS, FaceInSpace, SeenFace, locate_face
 from porepatch_lib.captures.face_region import face_skin, largest_parts
 from porepatch_lib.captures.faces import Face, find_face
 from porepatch_lib.captures.skin_colour import (
     BoolArray,
+    FloatArray,
     SkinOdds,
     fit_skin,
     grab_cut,
@@ -28,6 +32,7 @@ from porepatch_lib.captures.skin_colour import (
     to_pixels,
 )
 from porepatch_lib.captures.views import View, load_colour
+from porepatch_lib.geometry import project
 from porepatch_lib.threads import map_threads
 
 _log = logging.getLogger(__name__)
@@ -37,32 +42,76 @@ _LEAST_FACE = 0.6  # of the median size of the subject's faces; a smaller one is
 _LEAST_SKIN = 0.01  # of the image; with less no colour of skin can be learnt
 _DARKEST_SKIN = 1.0  # log luminance below the brighter skin of the image; darker is brown hair
 _UNLIKE_SKIN = 3.0  # Mahalanobis distance from which a pixel outside the mask is surely no skin
+_SAME_EYES = 0.35  # pupil distances; farther from where other views place them, the face found is no face
+_MOST_TURNED_RAD = np.radians(75.0)  # from there on a view shows too little of the face to place anything in it
 
 
 @dataclass(frozen=True)
 class _Look:
-    """A view's reduced image and the face in it, in pixels of the whole image."""
+    """A view's reduced image and the face in it, in pixels of the whole image; mouth (2,): where other views know it better."""
 
     small: NDArray[np.uint8]
     shape: tuple[int, int]
     face: Face | None
+    mouth: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """The face in space, if it could be located; own_mouth: views whose own mouth agrees with it."""
+
+    views: Sequence[View]
+    face: FaceInSpace | None
+    own_mouth: frozenset[int] = frozenset()
+
+    def shows(self, index: int) -> bool:
+        """Whether the face is placed in a view."""
+        pose = self.views[index].pose
+        return self.face is not None and pose is not None and self.face.turned_rad(pose) < _MOST_TURNED_RAD
+
+    def guide(self, index: int, look: _Look) -> _Look:
+        """The look of a view without a face that is none, and with the eyes and the mouth that it did not find itself."""
+        view = self.views[index]
+        if self.face is None or view.pose is None or look.face is None:
+            return look
+        pixels, _ = project(view.camera, view.pose, self.face.landmarks)
+        misses = np.linalg.norm(pixels[:2] - (look.face.eyes or eyes_of_box(look.face.box)), axis=1)
+        if not misses.max() < _SAME_EYES * np.linalg.norm(pixels[1] - pixels[0]):
+            return replace(look, face=None)
+        (left, right), mouth = pixels[:2].tolist(), None if index in self.own_mouth else pixels[2]
+        eyes = look.face.eyes or ((left[0], left[1]), (right[0], right[1]))
+        return replace(look, face=replace(look.face, eyes=eyes), mouth=mouth)
+
+    def rim(self, index: int) -> BoolArray:
+        """Where (H,W) a view may show the face; everywhere, where that is not known."""
+        view = self.views[index]
+        if self.face is None or view.pose is None or not self.shows(index):
+            return np.ones((view.camera.height, view.camera.width), bool)
+        return self.face.within_rim(view.camera, view.pose)
+
+    def bare(self, index: int) -> BoolArray:
+        """The rim without the face's features."""
+        view = self.views[index]
+        if self.face is None or view.pose is None or not self.shows(index):
+            return self.rim(index)
+        return self.rim(index) & ~self.face.features(view.camera, view.pose)
 
 
 def colour_masks(views: Sequence[View], threads: int) -> list[NDArray[np.uint8]]:
     """Return the mask (H,W) uint8 of bare facial skin, 255 = keep, of every view of one subject; doubtful ones are warned of."""
     looks = map_threads(_look, views, threads)
     frontal = _frontal(looks)
-    masks = dict(
-        zip(frontal, map_threads(lambda index: _frontal_mask(views[index], looks[index]), frontal, threads), strict=True)
-    )
+    placed = _place_face(views, looks, frontal, threads)
+    looks = [placed.guide(index, look) for index, look in enumerate(looks)]
+    frontal = [index for index in frontal if looks[index].face]
+    found = map_threads(lambda index: _frontal_mask(views[index], looks[index]) & placed.rim(index), frontal, threads)
+    masks = dict(zip(frontal, found, strict=True))
     masks = {index: mask for index, mask in masks.items() if mask.any()}
     odds = _learn([looks[index].small for index in masks], list(masks.values()))
     others = [index for index in range(len(views)) if index not in masks]
-    for index in others:
-        _log.warning(
-            "No face from the front was found in %s; its mask goes by the colour of skin alone, look at it.", views[index].name
-        )
-    found = map_threads(lambda index: _colour_mask(looks[index], odds), others, threads)
+    _tell_of([views[index].name for index in others if placed.shows(index)], placed=True)
+    _tell_of([views[index].name for index in others if not placed.shows(index)], placed=False)
+    found = map_threads(lambda index: _colour_mask(looks[index], odds) & placed.bare(index), others, threads)
     masks.update(zip(others, found, strict=True))
     for index, view in enumerate(views):
         if not masks[index].any():
@@ -87,10 +136,38 @@ def _frontal(looks: Sequence[_Look]) -> list[int]:
     return [index for index, face in faces.items() if face.eyes or sizes[index] > _LEAST_FACE * usual]
 
 
+def _place_face(views: Sequence[View], looks: Sequence[_Look], frontal: list[int], threads: int) -> _Placed:
+    """The face in space by the views of known pose in which eyes were found."""
+    indices = [index for index in frontal if views[index].pose and (look := looks[index]).face and look.face.eyes]
+    if len(indices) < LEAST_VIEWS:
+        return _Placed(views, None)
+    face = locate_face(map_threads(lambda index: _seen_face(views[index], looks[index]), indices, threads))
+    if face is None:
+        return _Placed(views, None)
+    return _Placed(views, face, frozenset(np.array(indices)[face.agrees[:, 2]].tolist()))
+
+
+def _seen_face(view: View, look: _Look) -> SeenFace:
+    assert view.pose is not None and look.face is not None and look.face.eyes is not None
+    frame = frame_of(look.face)
+    mouth = frame.place(find_mouth(log_colour(frame.take(load_colour(view)))))
+    return SeenFace(view.camera, view.pose, np.array([*look.face.eyes, mouth]))
+
+
+def _tell_of(names: Sequence[str], placed: bool) -> None:
+    """Name the views in which no face was found; where other views place the face, that is no cause for doubt."""
+    if not names:
+        return
+    by = "by where other views place the face" if placed else "by the colour of skin alone: look at them, or give masks"
+    level = logging.INFO if placed else logging.WARNING
+    _log.log(level, "No face from the front was found in %s; masks go %s.", ", ".join(names), by)
+
+
 def _frontal_mask(view: View, look: _Look) -> BoolArray:
     assert look.face is not None
     frame = frame_of(look.face)
-    return frame.put(face_skin(frame.take(load_colour(view))), look.shape)
+    mouth = None if look.mouth is None else frame.find(look.mouth)
+    return frame.put(face_skin(frame.take(load_colour(view)), mouth), look.shape)
 
 
 def _learn(images: list[NDArray[np.uint8]], masks: list[BoolArray]) -> SkinOdds | None:

@@ -52,6 +52,15 @@ class Frame:
         placed = cv2.warpAffine(soft, self.to_image, (shape[1], shape[0]), flags=cv2.INTER_LINEAR)
         return np.asarray(placed > 0.5)
 
+    def place(self, point: Point) -> FloatArray:
+        """Pixel (2,) of the image where a point of the frame, in units, lies."""
+        return np.asarray(self.to_image @ [*to_pixels(*np.array(point)), 1.0])
+
+    def find(self, pixel: FloatArray) -> Point:
+        """Coordinates in units of a pixel (2,) of the image."""
+        x, y = np.linalg.solve(self.to_image[:, :2], pixel - self.to_image[:, 2]) / UNIT_PX
+        return float(x) - _LEFT, float(y) - _TOP
+
 
 def frame_size() -> tuple[int, int]:
     """(width, height) of the frame in pixels."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from porepatch_lib.captures import face_features
 from porepatch_lib.captures.face_frame import Outline, coordinates, to_pixels, turned_outline, usual_outline
+from porepatch_lib.captures.faces import Point
 from porepatch_lib.captures.skin_colour import BoolArray, FloatArray, SkinModel, fit_skin, grab_cut, log_colour
 from porepatch_lib.captures.skin_colour import to_pixels as colour_pixels
 
@@ -29,11 +30,14 @@ def skin_samples(colour: FloatArray) -> FloatArray:
     return np.asarray(colour[cheeks | nose])
 
 
-def face_skin(image: NDArray[np.uint8]) -> BoolArray:
-    """Bare skin (H,W) of the face in a BGR image of the face frame: no eyes, brows, nostrils, lips, hair, ears or neck."""
+def face_skin(image: NDArray[np.uint8], mouth: Point | None = None) -> BoolArray:
+    """Bare skin (H,W) of the face in a BGR image of the face frame: no eyes, brows, nostrils, lips, hair, ears or neck.
+
+    mouth: its middle in units of the frame, where it is known better than by this image alone.
+    """
     colour = log_colour(image)
     model = fit_skin(skin_samples(colour))
-    mouth = face_features.find_mouth(colour)
+    mouth = mouth or face_features.find_mouth(colour)
     features = face_features.eyes() | face_features.brows(colour) | face_features.nostrils(colour, mouth)
     features |= face_features.lips(colour, mouth)
     usual = usual_outline(mouth)

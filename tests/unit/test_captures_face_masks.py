@@ -1,6 +1,7 @@
 """Made masks: bare skin of a drawn face, doubtful views named, and the makers that users bring."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,8 @@ from porepatch_lib.captures.face_masks import MaskSettings, make_masks
 from porepatch_lib.captures.skin_colour import fit_skin, learn_odds, log_colour, looks_like_skin
 from porepatch_lib.captures.views import View
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.geometry import Camera
+from porepatch_lib.geometry import Camera, Pose
+from porepatch_lib.rendering.rig import look_at
 
 RED, BLUE = (20, 20, 230), (230, 20, 20)
 
@@ -92,6 +94,72 @@ def test_threads_make_the_same_masks(tmp_path: Path, caplog: pytest.LogCaptureFi
     views = [view_of(tmp_path, image, f"{index}.png") for index, image in enumerate(images)]
     for one, other in zip(make_masks(views, MaskSettings(), 1), make_masks(views, MaskSettings(), 3), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def camera_before_a_picture(
+    image: NDArray[np.uint8], azimuth_deg: float, roll_deg: float
+) -> tuple[NDArray[np.uint8], Camera, Pose]:
+    """What a camera sees of a picture that hangs upright in the plane z = 0, a pixel of it a unit, its first one the origin."""
+    height, width = image.shape[:2]
+    middle, distance, side = np.array([0.5 * width, -0.5 * height, 0.0]), 2500.0, 900
+    azimuth = np.radians(azimuth_deg)
+    pose = look_at(middle + distance * np.array([np.sin(azimuth), 0.0, np.cos(azimuth)]), middle, np.radians(roll_deg))
+    camera = Camera("SIMPLE_PINHOLE", side, side, (distance, 0.5 * side, 0.5 * side))
+    focal = np.array([[distance, 0.0, 0.5 * side], [0.0, distance, 0.5 * side], [0.0, 0.0, 1.0]])
+    homography = focal @ np.column_stack([pose.rotation[:, 0], -pose.rotation[:, 1], pose.translation])
+    seen = cv2.warpPerspective(image, homography, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(seen, np.uint8), camera, pose
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[View], dict[str, NDArray[np.bool_]]]:
+    """Three views of a drawn face from the front, one on its side in which no face is found, and the parts of that one."""
+    folder, drawn, views = tmp_path_factory.mktemp("rig"), draw_face(), []
+    for azimuth_deg, roll_deg in ((-15.0, 0.0), (1.0, 0.0), (16.0, 0.0), (-8.0, 90.0)):
+        image, camera, pose = camera_before_a_picture(drawn.image, azimuth_deg, roll_deg)
+        view = view_of(folder, image, "lying.png" if roll_deg else f"front_{len(views)}.png")
+        views.append(replace(view, camera=camera, pose=pose))
+    parts = {
+        name: camera_before_a_picture(part.astype(np.uint8), -8.0, 90.0)[0] > 0
+        for name, part in {**drawn.parts, "skin": drawn.skin}.items()
+    }
+    return views, parts
+
+
+def test_views_of_known_pose_place_the_face_in_a_view_without_one(
+    rig: tuple[list[View], dict[str, NDArray[np.bool_]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    views, parts = rig
+    mask = make_masks(views, MaskSettings(), 1)[3] > 0
+    kept_parts = {name: float(mask[part].mean()) for name, part in parts.items()}
+    assert not caplog.records
+    assert kept_parts["skin"] > 0.75  # the outlines are generous
+    assert max(kept_parts[name] for name in ("eyes", "brows", "lips", "nostrils", "wall", "hair")) < 0.03, kept_parts
+    unplaced = make_masks([replace(view, pose=None) for view in views], MaskSettings(), 1)[3] > 0
+    assert "lying.png" in caplog.text
+    assert kept_parts["neck"] < 0.5 * unplaced[parts["neck"]].mean()
+
+
+def test_two_posed_views_from_the_front_change_no_mask(rig: tuple[list[View], dict[str, NDArray[np.bool_]]]) -> None:
+    views = [rig[0][0], rig[0][2], rig[0][3]]
+    bare = make_masks([replace(view, pose=None) for view in views], MaskSettings(), 1)
+    for one, other in zip(make_masks(views, MaskSettings(), 1), bare, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_mouth_found_amiss_is_moved_to_where_other_views_place_it(
+    rig: tuple[list[View], dict[str, NDArray[np.bool_]]], tmp_path: Path
+) -> None:
+    drawn = draw_face()
+    rows = slice(*np.flatnonzero(drawn.parts["lips"].any(axis=1))[[0, -1]])
+    drawn.image[rows, 240:360] = drawn.image[rows.start - 8, 240:360]  # lips as fair as skin, without a line between them
+    drawn.image[430:434, 240:360] = 20  # a moustache
+    image, camera, pose = camera_before_a_picture(drawn.image, 6.0, 0.0)
+    lips = camera_before_a_picture(drawn.parts["lips"].astype(np.uint8), 6.0, 0.0)[0] > 0
+    view = replace(view_of(tmp_path, image, "moustache.png"), camera=camera)
+    alone, placed = (make_masks([*rig[0][:3], replace(view, pose=one)], MaskSettings(), 1)[3] > 0 for one in (None, pose))
+    assert alone[lips].mean() > 0.3
+    assert placed[lips].mean() < 0.05
 
 
 def test_log_colour_turns_light_into_offsets() -> None:
