@@ -11,6 +11,7 @@ STAGE_VERSIONS = {
     "tracks": 1,
     "patches": 1,
     "dataset": 1,
+    "card": 1,
     "train": 2,
     "truth": 2,
     "evaluate_detector": 2,

@@ -63,14 +63,38 @@ rule merge:
 
 # The card reads the sheet by itself: what people agreed to may be written down, or change, without any stage before it running
 # again, and never enters the report.
-rule contact_sheet:
+rule card:
     input:
-        patches="<results>/round{r}/dataset/{split}/patches.npy",
         index="<results>/round{r}/dataset/{split}/index.parquet",
         pairs="<results>/round{r}/dataset/{split}/pairs.parquet",
         subjects=config["subjects"],
     output:
         card="<results>/round{r}/dataset/{split}/card.json",
+    log:
+        "<results>/logs/card/round{r}-{split}.log",
+    benchmark:
+        "<results>/benchmarks/card/round{r}-{split}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        title="{split} split of round {r}",
+        photographed_skin=bool(config["rendering"].get("skin_photographs")),
+        version=STAGE_VERSIONS["card"],
+    message:
+        "Round {wildcards.r}: writing the card of the {wildcards.split} dataset"
+    script:
+        "../workflow/scripts/card.py"
+
+
+rule contact_sheet:
+    input:
+        patches="<results>/round{r}/dataset/{split}/patches.npy",
+        index="<results>/round{r}/dataset/{split}/index.parquet",
+        card="<results>/round{r}/dataset/{split}/card.json",
+    output:
         sheet=report(
             "<results>/round{r}/dataset/{split}/contact_sheet.png",
             caption="../workflow/report/contact_sheet.rst",
@@ -86,13 +110,11 @@ rule contact_sheet:
     resources:
         mem_mb=1000,
     params:
-        title="{split} split of round {r}",
-        photographed_skin=bool(config["rendering"].get("skin_photographs")),
         points=16,
         seed=config["seed"],
         version=STAGE_VERSIONS["dataset"],
     message:
-        "Round {wildcards.r}: writing the card of the {wildcards.split} dataset and laying out its patches"
+        "Round {wildcards.r}: laying out patches of the {wildcards.split} dataset"
     script:
         "../workflow/scripts/contact_sheet.py"
 

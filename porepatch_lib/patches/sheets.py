@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import atomic_path
+from porepatch_lib.patches.card import read_card, released_subjects
 from porepatch_lib.patches.sampler import PATCH_SIZE
 from porepatch_lib.patches.store import open_store, point_numbers
 
@@ -19,15 +19,13 @@ _GAP_PX = 2
 _BACKGROUND = 255
 
 
-def write_contact_sheet(
-    patches: Path, index: Path, output: Path, points: int, seed: int, shown: Collection[str] | None = None
-) -> None:
+def write_contact_sheet(patches: Path, index: Path, output: Path, points: int, seed: int, card: Path | None = None) -> None:
     """Write a PNG with one row per surface point, up to `points` points drawn with `seed`, up to ten patches each.
 
-    Only subjects in `shown` are, where it is given. Nothing to show gives one blank row.
+    Only subjects whom the dataset's `card` releases are shown, where it is given. Nothing to show gives one blank row.
     """
     array, frame = open_store(patches, index)
-    rows = np.arange(len(frame)) if shown is None else np.flatnonzero(frame["subject"].isin(list(shown)))
+    rows = np.flatnonzero(frame["subject"].isin(released_subjects(read_card(card)))) if card else np.arange(len(frame))
     numbers = point_numbers(frame.iloc[rows])
     available = int(numbers.max(initial=-1)) + 1
     chosen = np.sort(np.random.default_rng(seed).choice(available, min(points, available), replace=False))

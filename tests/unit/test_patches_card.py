@@ -170,13 +170,14 @@ def test_nobody_to_export_is_one_sentence(tmp_path, names):
 
 
 def test_contact_sheet_shows_only_whom_it_may(tmp_path):
-    card = make_card(tmp_path)
+    make_card(tmp_path)
     output = tmp_path / "sheet.png"
     files = (tmp_path / "patches.npy", tmp_path / "index.parquet", output)
-    write_contact_sheet(*files, points=50, seed=1, shown=released_subjects(card))
+    write_contact_sheet(*files, points=50, seed=1, card=tmp_path / "card.json")
     sheet = cv2.imread(str(output), cv2.IMREAD_UNCHANGED)
     assert sheet.shape[0] == 4 * 66 + 2
     assert sorted(set(np.unique(sheet).tolist()) - {255}) == KEPT
-    write_contact_sheet(*files, points=50, seed=1, shown=[])
+    make_card(tmp_path, held_back("p01", "p02", "p03", "p04"))
+    write_contact_sheet(*files, points=50, seed=1, card=tmp_path / "card.json")
     blank = cv2.imread(str(output), cv2.IMREAD_UNCHANGED)
     assert blank.shape[0] == 66 + 2 and (blank == 255).all()

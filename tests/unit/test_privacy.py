@@ -17,7 +17,7 @@ from PIL import Image
 from porepatch_lib.captures.photographs import PhotographSettings, ingest_photographs
 from porepatch_lib.captures.sheet import CARE, COLUMNS
 from porepatch_lib.evaluation.verification import VerificationSettings, verify
-from porepatch_lib.patches.card import read_card, released_subjects, write_card
+from porepatch_lib.patches.card import read_card, write_card
 from porepatch_lib.patches.dataset import build_dataset
 from porepatch_lib.patches.extract import PatchSettings, extract_subject_patches
 from porepatch_lib.patches.pairs import PairSettings
@@ -89,8 +89,7 @@ def make_dataset(results: Path, sheet: Path, subject: str, split: str) -> Path:
     outputs = [folder / name for name in ("patches.npy", "index.parquet", "pairs.parquet")]
     build_dataset(split, [subject], [store[0]], [store[1]], *outputs, PairSettings(40), seed=1)
     write_card(*outputs[1:], sheet, folder / "card.json", f"{split} split of round 0", (0, split))
-    shown = released_subjects(read_card(folder / "card.json"))
-    write_contact_sheet(*outputs[:2], folder / "contact_sheet.png", points=5, seed=1, shown=shown)
+    write_contact_sheet(*outputs[:2], folder / "contact_sheet.png", points=5, seed=1, card=folder / "card.json")
     export_phototour(*outputs, results / f"round0/phototour/{split}", folder / "card.json")
     matches, status = results / f"matches/{subject}.parquet", results / f"round0/sfm/{subject}"
     reconstruct_subject(subject, images, keypoints, matches, status, SfmSettings(), seed=1, threads=1)

@@ -86,7 +86,7 @@ def test_one_more_round_runs_only_that_round(finished, snakemake, tiny_folder):
     jobs = _jobs(process.stdout)
     assert jobs == {
         "describe": 3, "match": 3, "reconstruct": 3, "tracks": 2, "extract": 2, "merge": 2,
-        "contact_sheet": 2, "audit": 2, "train": 1, "verify": 1, "summary": 1, "all": 1, "total": 23,
+        "card": 2, "contact_sheet": 2, "audit": 2, "train": 1, "verify": 1, "summary": 1, "all": 1, "total": 25,
     }  # fmt: skip
 
 
