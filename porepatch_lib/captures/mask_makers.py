@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from porepatch_lib.captures.landmarks import LANDMARKS, landmark_mask
 from porepatch_lib.errors import PorePatchError
 
 MaskMaker = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -20,10 +21,11 @@ MaskMaker = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 def own_function(name: str) -> MaskMaker:
     """Return the mask maker `package.module:function`, which may lie in the current folder.
 
-    The function takes an upright BGR image (H,W,3) uint8 and returns a mask (H,W), boolean or 8-bit, not zero = keep.
+    The function takes an upright BGR image (H,W,3) uint8 and returns a mask (H,W), boolean or 8-bit, not zero = keep; or the
+    face's 68 landmarks (68,2), x and y in pixels, of which `landmark_mask` makes one.
 
     Raises:
-        PorePatchError: if it cannot be imported or is no function; the maker, if its mask is of another shape or type.
+        PorePatchError: if it cannot be imported or is no function; the maker, if its result is of another shape or type.
     """
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
@@ -99,10 +101,12 @@ def _checked(function: Callable[[NDArray[np.uint8]], Any], image: NDArray[np.uin
         mask = np.asarray(function(image.copy()))
     except Exception as error:
         raise PorePatchError(f"masks.maker '{name}' failed: {type(error).__name__}: {error}; correct the function.") from error
+    if mask.shape == (LANDMARKS, 2) and mask.dtype.kind == "f" and np.isfinite(mask).all():
+        return landmark_mask(mask.astype(np.float64), (image.shape[0], image.shape[1]))
     if mask.shape != image.shape[:2] or mask.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
         raise PorePatchError(
             f"masks.maker '{name}' gave {mask.dtype} of shape {mask.shape} for an image of {image.shape[0]} rows and "
-            f"{image.shape[1]} columns; it must give a mask of these rows and columns, boolean or uint8."
+            f"{image.shape[1]} columns; it must give a mask of these rows and columns, boolean or uint8, or 68 finite landmarks."
         )
     return np.where(mask > 0, np.uint8(255), np.uint8(0))
 

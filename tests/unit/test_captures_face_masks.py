@@ -11,6 +11,7 @@ from drawn_faces import SKIN, DrawnFace, draw_face
 from numpy.typing import NDArray
 
 from porepatch_lib.captures.face_masks import MaskSettings, make_masks
+from porepatch_lib.captures.landmarks import landmark_mask
 from porepatch_lib.captures.skin_colour import fit_skin, learn_odds, log_colour, looks_like_skin
 from porepatch_lib.captures.views import View
 from porepatch_lib.errors import PorePatchError
@@ -200,6 +201,8 @@ def bytes_(image): return np.where(image[..., 2] > 128, 7, 0).astype(np.uint8)
 def small(image): return np.ones((3, 3), bool)
 def floats(image): return np.ones(image.shape[:2])
 def nothing(image): return None
+def landmarks(image): return np.load("landmarks.npy") * min(image.shape[:2])
+def lost(image): return np.full((68, 2), np.nan)
 def failing(image): raise ValueError("no luck")
 number = 3
 """
@@ -220,12 +223,20 @@ def test_own_function_of_the_current_folder_makes_masks(own_module: str, tmp_pat
     np.testing.assert_array_equal(mask, np.where(np.arange(64) < 32, np.uint8(255), np.uint8(0))[None].repeat(48, axis=0))
 
 
+def test_own_function_may_give_landmarks(own_module: str, tmp_path: Path) -> None:
+    points = np.random.default_rng(1).uniform(0.2, 0.8, (68, 2))
+    np.save(tmp_path / "landmarks.npy", points)
+    mask = make_masks([view_of(tmp_path, RED_HALF, "a.png")], MaskSettings(maker=f"{own_module}:landmarks"), 1)[0]
+    np.testing.assert_array_equal(mask, landmark_mask(48.0 * points, (48, 64)))
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
         ("small", "bool of shape \\(3, 3\\) for an image of 48 rows and 64 columns"),
         ("floats", "float64"),
         ("nothing", "object"),
+        ("lost", "68 finite landmarks"),
         ("failing", "ValueError: no luck"),
         ("number", "no function 'number'"),
         ("missing", "no function 'missing'"),
