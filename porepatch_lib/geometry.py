@@ -16,6 +16,7 @@ _MODELS = {"SIMPLE_PINHOLE": (1, 0), "PINHOLE": (2, 0), "SIMPLE_RADIAL": (1, 1),
 
 # Rotations printed with six digits are orthonormal to 1e-5; a wrong matrix is far off.
 _ORTHONORMAL = 1e-3
+_LEAST_PARALLAX = 1e-4  # squared sine of the angle between rays; below about half a degree they do not meet anywhere
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,25 @@ def rays(camera: Camera, pixels: FloatArray) -> FloatArray:
 def unproject(camera: Camera, pose: Pose, pixels: FloatArray, depth: FloatArray) -> FloatArray:
     """Return the world points (N,3) seen at pixels (N,2) with z-depth (N,)."""
     return pose.to_world(rays(camera, pixels) * depth[:, None])
+
+
+def nearest_to_rays(origins: FloatArray, directions: FloatArray) -> FloatArray | None:
+    """Return the point (3,) with the least sum of squared distances to lines; None where they are nearly parallel or one.
+
+    Args:
+        origins: (N,3), a point on every line.
+        directions: (N,3), of any length above 0.
+
+    The normal equations are sum (I - d d^T) p = sum (I - d d^T) o with unit directions d.
+    """
+    if len(origins) < 2:
+        return None
+    units = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    across = np.eye(3) - units[:, :, None] * units[:, None, :]
+    total = across.sum(axis=0)
+    if np.linalg.eigvalsh(total)[0] < _LEAST_PARALLAX:
+        return None
+    return np.asarray(np.linalg.solve(total, np.einsum("nij,nj->i", across, origins)), np.float64)
 
 
 def largest_angles(point: NDArray[np.int64], ray: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:

@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from porepatch_lib.geometry import Camera, Pose, project, rays
+from porepatch_lib.geometry import Camera, FloatArray, Pose, nearest_to_rays, project, rays
 
-FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 _TOLERANCE = 0.10  # pupil distances; a landmark farther from its reprojection is misplaced
@@ -132,12 +131,9 @@ def locate_face(faces: Sequence[SeenFace]) -> FaceInSpace | None:
     return face if _is_plausible(face, faces) else None
 
 
-def intersect(faces: Sequence[SeenFace], index: int) -> FloatArray:
-    """Return the point (3,) nearest to the rays of a landmark, in least squares of distances."""
-    directions = [_ray(face, index) for face in faces]
-    across = np.array([np.eye(3) - np.outer(ray, ray) for ray in directions])
-    right = [part @ face.pose.centre for part, face in zip(across, faces, strict=True)]
-    return np.asarray(np.linalg.solve(across.sum(axis=0), np.sum(right, axis=0)))
+def intersect(faces: Sequence[SeenFace], index: int) -> FloatArray | None:
+    """Return the point (3,) nearest to the rays of a landmark, in least squares of distances; None where they are parallel."""
+    return nearest_to_rays(np.array([face.pose.centre for face in faces]), np.array([_ray(face, index) for face in faces]))
 
 
 def _intersect_most(faces: Sequence[SeenFace], index: int, tolerance_px: FloatArray) -> tuple[FloatArray, BoolArray] | None:
@@ -145,8 +141,9 @@ def _intersect_most(faces: Sequence[SeenFace], index: int, tolerance_px: FloatAr
     best: tuple[tuple[int, float], BoolArray] | None = None
     for pair in combinations(list(faces), 2):
         cosine = float(_ray(pair[0], index) @ _ray(pair[1], index))
-        if np.arccos(np.clip(cosine, -1.0, 1.0)) > _LEAST_ANGLE_RAD:
-            misses = _misses(faces, index, intersect(pair, index)) / tolerance_px
+        place = intersect(pair, index)
+        if place is not None and np.arccos(np.clip(cosine, -1.0, 1.0)) > _LEAST_ANGLE_RAD:
+            misses = _misses(faces, index, place) / tolerance_px
             agree = misses < 1.0
             rank = int(agree.sum()), -float(misses[agree].sum())
             if agree.sum() >= LEAST_VIEWS and (best is None or rank > best[0]):
@@ -154,7 +151,7 @@ def _intersect_most(faces: Sequence[SeenFace], index: int, tolerance_px: FloatAr
     if best is None:
         return None
     place = intersect([face for face, agrees in zip(faces, best[1], strict=True) if agrees], index)
-    return place, _misses(faces, index, place) < tolerance_px
+    return None if place is None else (place, _misses(faces, index, place) < tolerance_px)
 
 
 def _misses(faces: Sequence[SeenFace], index: int, place: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from porepatch_lib.geometry import Camera, FloatArray, Pose, rays
+from porepatch_lib.geometry import Camera, FloatArray, Pose, nearest_to_rays, rays
 
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
@@ -33,7 +33,6 @@ _LARGEST_SHIFT = 0.05  # of the longer side, between near copies
 _LEAST_CONTRAST = 0.1  # grey levels of a reduced image that has anything to compare
 
 _PUPILS_MM = 63.0
-_LEAST_PARALLAX = 1e-4  # squared sine of the angle between rays; below about half a degree they do not meet anywhere
 
 
 @dataclass(frozen=True)
@@ -136,25 +135,6 @@ def centroid(mask: Mask) -> FloatArray | None:
     if moments["m00"] == 0.0:
         return None
     return np.array([moments["m10"], moments["m01"]]) / moments["m00"]
-
-
-def nearest_to_rays(origins: FloatArray, directions: FloatArray) -> FloatArray | None:
-    """Return the point (3,) with the least sum of squared distances to lines; None where they are nearly parallel or one.
-
-    Args:
-        origins: (N,3), a point on every line.
-        directions: (N,3), of any length above 0.
-
-    The normal equations are sum (I - d d^T) p = sum (I - d d^T) o with unit directions d.
-    """
-    if len(origins) < 2:
-        return None
-    units = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    across = np.eye(3) - units[:, :, None] * units[:, None, :]
-    total = across.sum(axis=0)
-    if np.linalg.eigvalsh(total)[0] < _LEAST_PARALLAX:
-        return None
-    return np.asarray(np.linalg.solve(total, np.einsum("nij,nj->i", across, origins)), np.float64)
 
 
 def face_place(cameras: Sequence[Camera], poses: Sequence[Pose], pixels: Sequence[FloatArray]) -> FloatArray | None:

@@ -16,14 +16,13 @@ from porepatch_lib.captures.quality import (
     exposure_fault,
     face_place,
     near_copies,
-    nearest_to_rays,
     pixels_per_mm_at,
     pixels_per_mm_between,
     reduce_for_comparison,
     sharpness,
     similarity,
 )
-from porepatch_lib.geometry import Camera, Pose
+from porepatch_lib.geometry import Camera, Pose, nearest_to_rays
 
 _SIGMAS_PX = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 
