@@ -71,7 +71,7 @@ def _sentence(error: jsonschema.ValidationError, where: str, noun: str) -> str:
     if error.validator in _BOUNDS:
         return f"{this} must be {_BOUNDS[error.validator]} {wanted}, not {found!r}."
     if error.validator == "enum":
-        return f"{this} must be one of {', '.join(map(str, wanted))}, not {found!r}{_suggestion(found, wanted) or '.'}"
+        return f"{this} must be one of {', '.join(map(str, wanted))}, not {found!r}{suggestion(found, wanted) or '.'}"
     if error.validator == "pattern" and "description" in schema:
         return f"{this} is {found!r}; it must be {schema['description']}."
     return f"{this} is not valid: {error.message}."
@@ -79,10 +79,11 @@ def _sentence(error: jsonschema.ValidationError, where: str, noun: str) -> str:
 
 def _unknown(found: Mapping[Any, Any], known: Iterable[str], section: str, noun: str) -> str:
     name = next(name for name in found if name not in known)
-    suggestion = _suggestion(name, known) or f"; known are {', '.join(known) or 'none'}."
-    return f"Unknown {noun} '{name}' in {section}{suggestion}"
+    mend = suggestion(name, known) or f"; known are {', '.join(known) or 'none'}."
+    return f"Unknown {noun} '{name}' in {section}{mend}"
 
 
-def _suggestion(found: Any, known: Iterable[Any]) -> str:
+def suggestion(found: Any, known: Iterable[Any]) -> str:
+    """Return the end of a sentence that names the known entry nearest to a wrong one, or "" where none is near."""
     close = difflib.get_close_matches(str(found), [str(name) for name in known], n=1)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -179,6 +179,12 @@ def nearest_to_rays(origins: FloatArray, directions: FloatArray) -> FloatArray |
     return np.asarray(np.linalg.solve(total, np.einsum("nij,nj->i", across, origins)), np.float64)
 
 
+def angles_between(one: FloatArray, two: FloatArray) -> FloatArray:
+    """Return the angles (N,) in radians between vectors (N,3)."""
+    # atan2 keeps small angles, which acos of a dot product loses.
+    return np.arctan2(np.linalg.norm(np.cross(one, two), axis=1), np.einsum("ij,ij->i", one, two))
+
+
 def largest_angles(point: NDArray[np.int64], ray: FloatArray, kept: NDArray[np.bool_]) -> FloatArray:
     """Return for every observation (M,) the largest angle (rad) between two kept rays of its point, 0 below two rays."""
     _, group = np.unique(point, return_inverse=True)
@@ -190,8 +196,6 @@ def largest_angles(point: NDArray[np.int64], ray: FloatArray, kept: NDArray[np.b
         if not same.any():
             break
         first, second = first[same], second[same]
-        # atan2 keeps small angles, which acos of a dot product loses.
-        sine = np.linalg.norm(np.cross(ray[first], ray[second]), axis=1)
-        angle = np.arctan2(sine, np.einsum("ij,ij->i", ray[first], ray[second]))
+        angle = angles_between(ray[first], ray[second])
         np.maximum.at(largest, group[first], angle)
     return largest[group]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from porepatch_lib.captures.face_frame import UNIT_PX, coordinates
 from porepatch_lib.captures.faces import Point
+from porepatch_lib.geometry import FloatArray
 
-FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 _EYE = (0.28, 0.145)  # half axes, in units of the pupil distance

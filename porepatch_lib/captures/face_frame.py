@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from porepatch_lib.captures.faces import Face, Point
+from porepatch_lib.geometry import FloatArray
 
 UNIT_PX = 120.0  # pupil distance in the frame
 _LEFT, _TOP = 2.0, 2.1  # extent of the frame, in units
@@ -26,8 +27,6 @@ _JAW_POWER = 2.4
 _BROW_POWER = 2.3
 _CHIN_OVER_MOUTH = 1.70  # distances below the eyes
 _TURNED, _NEAR_GAIN = 0.2, 1.5
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

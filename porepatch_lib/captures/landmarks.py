@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from porepatch_lib.geometry import FloatArray
 
 LANDMARKS = 68
 _JAW, _BROWS = slice(0, 17), (slice(17, 22), slice(22, 27))

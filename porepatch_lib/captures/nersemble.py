@@ -17,7 +17,6 @@ are undistorted; the focal length grows just enough that no pixel from outside t
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -36,7 +35,7 @@ from porepatch_lib.captures.sheet import MADE_MASKS
 from porepatch_lib.captures.undistortion import RigCamera, Size, pinhole, undistortion
 from porepatch_lib.captures.video import Moment, quiet_decoder, read_frame
 from porepatch_lib.captures.views import View, write_views
-from porepatch_lib.config import SCHEMAS, validate
+from porepatch_lib.config import SCHEMAS, suggestion, validate
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import atomic_folder, sha256_of
 from porepatch_lib.geometry import Camera, FloatArray, Pose, checked_rotation
@@ -173,7 +172,8 @@ def find_videos(participant: Path, sequence: str) -> dict[str, Path]:
         )
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if sequence not in names:
-        raise PorePatchError(f"{folder} has no sequence '{sequence}'; {_suggestion(sequence, names)}")
+        mend = suggestion(sequence, names) or f"; there are {', '.join(names) or 'none'}."
+        raise PorePatchError(f"{folder} has no sequence '{sequence}'{mend}")
     images = folder / sequence / "images"
     videos = sorted(images.glob("cam_*.mp4")) if images.is_dir() else []
     if not videos:
@@ -190,9 +190,8 @@ def choose_cameras(calibrated: Sequence[str], videos: Mapping[str, Path], asked:
     folder = next(iter(videos.values())).parent
     for serial in asked or sorted({*calibrated, *videos}):
         if serial not in calibrated and serial not in videos:
-            raise PorePatchError(
-                f"{calibration} has no camera '{serial}' (nersemble.cameras); {_suggestion(serial, sorted(calibrated))}"
-            )
+            mend = suggestion(serial, sorted(calibrated)) or f"; there are {', '.join(sorted(calibrated)) or 'none'}."
+            raise PorePatchError(f"{calibration} has no camera '{serial}' (nersemble.cameras){mend}")
         if serial not in calibrated:
             raise PorePatchError(
                 f"{calibration} has no camera {serial}, which {videos[serial]} is of; restore it, "
@@ -324,8 +323,3 @@ def _checked_pose(rows: Sequence[Sequence[float]], world_unit_mm: float, where: 
     if matrix[3].tolist() != [0.0, 0.0, 0.0, 1.0]:
         raise PorePatchError(f"The last row of the pose of {where} is not 0 0 0 1; give world to camera, row by row.")
     return Pose(rotation, matrix[:3, 3] * world_unit_mm)
-
-
-def _suggestion(found: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(found, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known) or 'none'}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from porepatch_lib.config import SCHEMAS, validate
+from porepatch_lib.config import SCHEMAS, suggestion, validate
 from porepatch_lib.errors import PorePatchError
 
 COLUMNS = ("subject", "split", "source", "path", "masks", "cameras")
@@ -93,9 +92,8 @@ def _check_header(header: list[str], where: str) -> None:
         raise PorePatchError(f"{where} has one column only; separate the columns {columns} by tabs.")
     for name in header:
         if name not in COLUMNS + _OPTIONAL:
-            close = difflib.get_close_matches(name, COLUMNS + _OPTIONAL, n=1)
-            mend = f"did you mean '{close[0]}'?" if close else f"the columns are {columns}, {', '.join(_OPTIONAL)}."
-            raise PorePatchError(f"{where}: unknown column '{name}'; {mend}")
+            mend = suggestion(name, COLUMNS + _OPTIONAL) or f"; the columns are {columns}, {', '.join(_OPTIONAL)}."
+            raise PorePatchError(f"{where}: unknown column '{name}'{mend}")
         if header.count(name) > 1:
             raise PorePatchError(f"{where} names the column '{name}' twice; keep one.")
     missing = [name for name in COLUMNS if name not in header]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-FloatArray = NDArray[np.float64]
+from porepatch_lib.geometry import FloatArray
+
 BoolArray = NDArray[np.bool_]
 
 _DARK_OFFSET = 4.0  # grey values; keeps noise of near-black pixels out of the logarithms

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.geometry import FloatArray
 from porepatch_lib.keypoints.keypoints import Keypoints
 from porepatch_lib.keypoints.pore import PoreSettings, detect_pores
 from porepatch_lib.keypoints.psift_reference import ReferenceSettings, detect_psift_reference
 
-FloatArray = NDArray[np.float64]
 Grey = NDArray[np.integer] | NDArray[np.floating]
 
 SHORTEST_PERIOD_PX = 2.0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import write_json
-from porepatch_lib.geometry import FloatArray, project
+from porepatch_lib.geometry import FloatArray, angles_between, project
 from porepatch_lib.rendering.features import REGIONS
 from porepatch_lib.rendering.places import Places
 from porepatch_lib.rendering.truth import SubjectTruth, hidden, locate, positions, regions_of
@@ -116,7 +116,7 @@ def measure_pairs(
         one, two = np.searchsorted(rows, first[chosen]), np.searchsorted(rows, second[chosen])
         distance_mm[chosen] = np.linalg.norm(patches.reference[one] - patches.reference[two], axis=1)
         distance_px[chosen] = _distances_px(truth, patches, one, two, tolerance_mm)
-    angle_rad = _angles(to_camera[first], to_camera[second])
+    angle_rad = angles_between(to_camera[first], to_camera[second])
     measured = pd.DataFrame(
         {"is_match": pairs["is_match"].to_numpy(bool), "distance_mm": distance_mm, "distance_px": distance_px}
     )
@@ -208,8 +208,3 @@ def _distances_px(
         offset = np.linalg.norm(seen - patches.xy[two[chosen]], axis=1)
         distance[chosen] = np.where(hidden(truth, view, points, tolerance_mm), np.inf, offset)
     return distance
-
-
-def _angles(one: FloatArray, two: FloatArray) -> FloatArray:
-    """Return the angles (N,) in radians between vectors (N,3)."""
-    return np.arctan2(np.linalg.norm(np.cross(one, two), axis=1), np.einsum("ij,ij->i", one, two))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from porepatch_lib.captures.develop import load_photograph
 from porepatch_lib.captures.masks import read_mask
-from porepatch_lib.captures.photographs import list_photographs
+from porepatch_lib.captures.photographs import PhotographSettings, list_photographs
 from porepatch_lib.errors import PorePatchError
 
 Map = NDArray[np.float32]
@@ -27,7 +27,6 @@ UNIT = 16384  # stored value of detail 1: 16 bits hold 0..4, finer than any phot
 
 _GAMMA = 2.2
 _MASK_SUFFIX = ".mask.png"
-_MOST_MEGAPIXELS = 300.0
 _ILLUMINATION_MM = 8.0  # sigma of what counts as illumination and tone, not as detail
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
@@ -213,7 +212,7 @@ def boundary_cut(error):  # type: ignore[no-untyped-def]
 
 
 def _read_exemplar(path: Path, texel_mm: float, mm_per_px: float) -> Exemplar:
-    good, image = load_photograph(path, _MOST_MEGAPIXELS)
+    good, image = load_photograph(path, PhotographSettings.max_megapixels)
     mask_path = path.with_name(path.stem + _MASK_SUFFIX)
     if mask_path.exists():
         usable = read_mask(mask_path, path, good.size, good.exif.orientation) > 0
