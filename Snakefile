@@ -20,6 +20,7 @@ include: "rules/sfm.smk"
 include: "rules/patches.smk"
 include: "rules/training.smk"
 include: "rules/evaluation.smk"
+include: "rules/benchmark.smk"
 include: "rules/reporting.smk"
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m porepatch_lib new-project DIR --images DIR...`."""
+"""The command line: `python -m porepatch_lib new-project DIR --images DIR...` and `... export-onnx WEIGHTS OUTPUT`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m porepatch_lib", description="PorePatch beside its Snakemake workflow.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_new_project(commands)
+    _add_export_onnx(commands)
     return parser
 
 
@@ -53,6 +54,26 @@ def _new_project(options: argparse.Namespace) -> None:
 
     project = new_project(options.folder, options.images, options.names)
     print(summary(project), next_steps(project), sep="\n\n")
+
+
+def _add_export_onnx(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "export-onnx",
+        help="write a trained network as an ONNX file",
+        description="Write a network as ONNX: input `patches` float32 (N,1,S,S), grey values 0..255, output `descriptors` (N,D). "
+        "The model card beside the weights gives the crop factor.",
+    )
+    command.add_argument("weights", metavar="WEIGHTS", help="safetensors, as train writes them")
+    command.add_argument("output", metavar="OUTPUT", help="the .onnx file to write")
+    command.add_argument("--architecture", metavar="NAME", help="of weights that name none, such as published ones")
+    command.set_defaults(run=_export_onnx)
+
+
+def _export_onnx(options: argparse.Namespace) -> None:
+    from porepatch_lib.descriptors.onnx_export import export_onnx
+
+    export_onnx(options.weights, options.output, architecture=options.architecture)
+    print(f"Wrote {options.output}.")
 
 
 if __name__ == "__main__":

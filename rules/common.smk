@@ -1,8 +1,10 @@
 # What the rules share: the checked configuration and sheet, and functions that find inputs.
 from pathlib import Path
 
+from porepatch_lib.benchmark.settings import benchmark_training
 from porepatch_lib.captures.sheet import MADE_MASKS, VARIATIONS, read_subjects, released
 from porepatch_lib.config import validate_config
+from porepatch_lib.descriptors.networks import check_architecture
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.versions import STAGE_VERSIONS
 
@@ -11,6 +13,8 @@ try:
         config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
     )
     SUBJECTS = read_subjects(config["subjects"]).set_index("subject")
+    check_architecture(config["training"]["architecture"], config["networks"])
+    BENCHMARK_TRAINING = benchmark_training(config["benchmark"], config["networks"])
 except PorePatchError as error:
     raise WorkflowError(str(error)) from None
 
@@ -65,6 +69,7 @@ wildcard_constraints:
     split=alternatives(DATASET_SPLITS),
     test_set=alternatives(TEST_SETS),
     architecture=ARCHITECTURE,
+    learned=alternatives(list(BENCHMARK_TRAINING)),
     detector=alternatives(DETECTORS),
     r=r"\d+",
 
@@ -96,6 +101,12 @@ def initial_weights(wildcards):
     return round_weights(wildcards) if config["warm_start"] else []
 
 
+def third_party(name):
+    """The entry of `networks` that a job needs, so that registering another network runs nothing again."""
+    architecture = name.split("-", 1)[-1]  # of round<r>-<architecture>
+    return {n: path for n, path in config["networks"].items() if n == architecture}
+
+
 def network_weights(wildcards):
     """Weights of a verification descriptor named round<r>-<architecture>; hand-made ones have none."""
     if not wildcards.descriptor.startswith("round"):
@@ -117,6 +128,27 @@ def verification_reports(wildcards):
         "<results>/verification/{t}/{d}.json",
         t=TEST_SETS,
         d=config["descriptors"]["verified"] + NETWORKS,
+    )
+
+
+def benchmark_weights(wildcards):
+    """Weights of a descriptor of the benchmark; hand-made ones have none."""
+    if wildcards.descriptor not in BENCHMARK_TRAINING:
+        return []
+    return "<results>/benchmark/model/{descriptor}.safetensors"
+
+
+def benchmark_reports(wildcards):
+    """One JSON per test set and descriptor of the benchmark."""
+    if not TEST_SETS or (BENCHMARK_TRAINING and not CAN_TRAIN):
+        needed = "verification" if not TEST_SETS else "train and validation"
+        raise WorkflowError(
+            f"The benchmark needs {needed} subjects: add some to {config['subjects']}."
+        )
+    return expand(
+        "<results>/benchmark/{t}/{d}.json",
+        t=TEST_SETS,
+        d=config["benchmark"]["descriptors"],
     )
 
 

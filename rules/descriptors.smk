@@ -1,4 +1,4 @@
-# Descriptors: PSIFT in round 0, then the network trained in the round before.
+# Descriptors: PSIFT in round 0, then the network trained in the round before; trained networks for other programs.
 
 
 rule describe:
@@ -21,8 +21,33 @@ rule describe:
     params:
         hand_made=config["descriptors"]["initial"],
         crop_factor=config["patches"]["crop_factor"],
+        networks=third_party(ARCHITECTURE),
         version=STAGE_VERSIONS["describe"],
     message:
         "Round {wildcards.r}: describing the keypoints of {wildcards.subject}"
     script:
         "../workflow/scripts/describe.py"
+
+
+rule export_onnx:
+    input:
+        weights="<results>/round{r}/model/{architecture}.safetensors",
+        card="<results>/round{r}/model/{architecture}.json",
+    output:
+        onnx="<results>/round{r}/model/{architecture}.onnx",
+    log:
+        "<results>/logs/export_onnx/round{r}-{architecture}.log",
+    benchmark:
+        "<results>/benchmarks/export_onnx/round{r}-{architecture}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        networks=third_party(ARCHITECTURE),
+        version=STAGE_VERSIONS["export_onnx"],
+    message:
+        "Round {wildcards.r}: exporting {wildcards.architecture} to ONNX"
+    script:
+        "../workflow/scripts/export_onnx.py"

@@ -95,6 +95,7 @@ rule verify:
         gpu=lambda w: int(w.descriptor.startswith("round")),
     params:
         settings=config["verification"],
+        networks=lambda w: third_party(w.descriptor),
         subjects=lambda w: subjects_of("verification", w.test_set),
         seed=config["seed"],
         version=STAGE_VERSIONS["verify"],

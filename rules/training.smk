@@ -25,6 +25,8 @@ rule train:
         gpu=1,
     params:
         settings=config["training"],
+        networks=third_party(ARCHITECTURE),
+        keep_collapsed=False,
         checkpoint=lambda w, output: f"{output.weights}.checkpoint",
         seed=config["seed"],
         version=STAGE_VERSIONS["train"],

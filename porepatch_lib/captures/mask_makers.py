@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from porepatch_lib.captures.landmarks import LANDMARKS, landmark_mask
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.plugins import import_plugin
 
 MaskMaker = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
@@ -32,7 +31,7 @@ def own_function(name: str) -> MaskMaker:
         raise PorePatchError(
             f"masks.maker '{name}' is no maker; use colour, package.module:function or the path of an .onnx file."
         )
-    function = getattr(_import(module_name, name), function_name, None)
+    function = getattr(import_plugin(module_name, f"masks.maker '{name}'"), function_name, None)
     if not callable(function):
         raise PorePatchError(
             f"masks.maker '{name}': the module {module_name} has no function '{function_name}'; correct the name."
@@ -78,22 +77,6 @@ def parsing_network(
         return np.where(skin > 0.5, np.uint8(255), np.uint8(0))
 
     return make
-
-
-def _import(module_name: str, name: str) -> Any:
-    folder = str(Path.cwd())
-    added = folder not in sys.path
-    if added:
-        sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(module_name)
-    except Exception as error:
-        raise PorePatchError(
-            f"masks.maker '{name}' cannot be imported: {type(error).__name__}: {error}; correct the module."
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(folder)
 
 
 def _checked(function: Callable[[NDArray[np.uint8]], Any], image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

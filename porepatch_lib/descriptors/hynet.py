@@ -6,18 +6,20 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from porepatch_lib.descriptors.filter_response import FRN, TLU, filter_response
+from porepatch_lib.descriptors.micro_batches import in_micro_batches
+from porepatch_lib.descriptors.network import DescriptorNetwork
 
-PATCH_SIDE = 32
-DIMENSION = 128
-# On a CPU the trunk runs over this many patches at a time, so that a layer's output stays in cache.
-_CPU_CHUNK = 32
+_MICRO_BATCH = 32  # patches: on a CPU a layer's output then stays in cache
 
 
-class HyNet(nn.Module):
+class HyNet(DescriptorNetwork):
     """The published network with the published tensor names (`layer1.0.weight` and so on)."""
+
+    patch_side = 32
+    dimension = 128
+    normalisation = "none: the network takes grey values 0 to 255 as they are"
 
     def __init__(self, dropout: float = 0.3) -> None:
         super().__init__()
@@ -29,28 +31,28 @@ class HyNet(nn.Module):
         self.layer6 = nn.Sequential(*_block(128, 128))
         self.layer7 = nn.Sequential(
             nn.Dropout(dropout),
-            nn.Conv2d(128, DIMENSION, kernel_size=8, bias=False),
-            nn.BatchNorm2d(DIMENSION, affine=False),
+            nn.Conv2d(128, self.dimension, kernel_size=8, bias=False),
+            nn.BatchNorm2d(self.dimension, affine=False),
         )
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Describe float32 patches (B,1,32,32), grey values 0..255; return unit float32 descriptors (B,128)."""
-        return functional.normalize(self.raw(patches), dim=1)
+    def features(self, patches: Tensor) -> Tensor:
+        """Map float32 patches (B,1,32,32), grey values 0..255, to (B,128), all but the last batch norm."""
+        x = in_micro_batches(self._trunk, patches, _MICRO_BATCH)
+        dropout, convolution, _ = self.layer7
+        # A sum over 8192 values: few operations, best exact. Its 4 MB of weights are best read once for all patches.
+        with torch.autocast(x.device.type, enabled=False):
+            return convolution(dropout(x.to(convolution.weight.dtype))).flatten(1)
 
-    def raw(self, patches: Tensor) -> Tensor:
-        """Return the descriptors (B,128) before normalisation to unit length, which the loss regularises."""
-        patches = patches.contiguous(memory_format=torch.channels_last)
-        chunk = _CPU_CHUNK if patches.device.type == "cpu" else len(patches)
-        features = torch.cat([self._trunk(part) for part in patches.split(max(chunk, 1))])
-        with torch.autocast(patches.device.type, enabled=False):  # a sum over 8192 features: few operations, best exact
-            return self.layer7(features).flatten(1)
+    def head(self, features: Tensor) -> Tensor:
+        """Apply the last batch norm, without gain and offset, to (B,128)."""
+        return self.layer7[2](features[:, :, None, None]).flatten(1)
 
     def _trunk(self, patches: Tensor) -> Tensor:
-        """Map (B,1,32,32) to the features (B,128,8,8) in front of the last convolution."""
+        """Map (B,1,32,32) to what the last convolution takes, (B,128,8,8)."""
         input_frn, input_tlu, *first = self.layer1
-        x = input_tlu(input_frn(patches))
-        for conv, frn, tlu in (first, self.layer2, self.layer3, self.layer4, self.layer5, self.layer6):
-            x = filter_response(conv(x), cast(FRN, frn), cast(TLU, tlu))
+        x = filter_response(patches, cast(FRN, input_frn), cast(TLU, input_tlu))
+        for convolution, frn, tlu in (first, self.layer2, self.layer3, self.layer4, self.layer5, self.layer6):
+            x = filter_response(convolution(x), cast(FRN, frn), cast(TLU, tlu))
         return x
 
 

@@ -1,77 +1,172 @@
-"""One contract for every descriptor: its name, its length, and whether it needs the image or only patches."""
+"""Every descriptor by its name: hand-made ones, and networks with their weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from porepatch_lib.config import suggestion
+from porepatch_lib.descriptors.bare_patches import describe_bare_psift
+from porepatch_lib.descriptors.contract import Descriptor
+from porepatch_lib.descriptors.networks import describe_patches, load_network, network_names
 from porepatch_lib.descriptors.psift import describe_psift, describe_psift_reference
 from porepatch_lib.descriptors.sift import describe_sift
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.keypoints.keypoints import Keypoints
+from porepatch_lib.patches.sampler import PATCH_SIZE, sample_patches
+from porepatch_lib.threads import map_threads
+
+if TYPE_CHECKING:
+    from porepatch_lib.descriptors.network import DescriptorNetwork
+
+_BATCH_SIZE = 1024
 
 
-@dataclass(frozen=True)
-class DescriptorSpec:
-    """A descriptor: `needs_image` is true for hand-made ones, false for networks, which need 64x64 patches.
+class PSIFT(Descriptor):
+    """PSIFT of 8x8x8 or 4x4x8 numbers, in full precision; `reference` describes an image exactly as the authors do."""
 
-    `needs_mask`: it looks at the mask too.
-    """
+    def __init__(self, name: str, spatial_bins: int, crop_factor: float, threads: int, reference: bool = False) -> None:
+        self.name, self.dimension, self.needs_mask = name, 8 * spatial_bins * spatial_bins, reference
+        self._bins, self._sigma_px, self._threads = spatial_bins, PATCH_SIZE / crop_factor, threads
 
-    name: str
-    dimension: int
-    needs_image: bool
-    needs_mask: bool = False
+    def _of_keypoints(
+        self, image: NDArray[np.uint8], keypoints: Keypoints, mask: NDArray[np.uint8] | None
+    ) -> NDArray[np.float32]:
+        if self.needs_mask:
+            return describe_psift_reference(image, mask, keypoints, self._bins, self._threads)
+        return describe_psift(image, keypoints, self._bins, self._threads)
+
+    def _of_patches(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return describe_bare_psift(patches, self._sigma_px, self._bins, self._threads)
 
 
-_SPECS = {
-    spec.name: spec
-    for spec in (
-        DescriptorSpec("psift", 512, True),
-        DescriptorSpec("psift128", 128, True),
-        DescriptorSpec("psift_reference", 512, True, needs_mask=True),
-        DescriptorSpec("sift", 128, True),
-        DescriptorSpec("rootsift", 128, True),
-        DescriptorSpec("hynet", 128, False),
-    )
+class SIFT(Descriptor):
+    """Upright SIFT, or RootSIFT; a bare patch is an image with one keypoint in its middle, which OpenCV rounds to a pixel."""
+
+    dimension = 128
+
+    def __init__(self, name: str, root: bool, crop_factor: float, threads: int) -> None:
+        self.name, self._root, self._threads = name, root, threads
+        middle, nought, index = np.full(1, (PATCH_SIZE - 1) / 2, np.float32), np.zeros(1, np.float32), np.zeros(1, np.int8)
+        sigma = np.full(1, PATCH_SIZE / crop_factor, np.float32)
+        self._middle = Keypoints(middle, middle, sigma, angle=nought, response=nought, octave=index, level=index)
+
+    def _of_keypoints(
+        self, image: NDArray[np.uint8], keypoints: Keypoints, mask: NDArray[np.uint8] | None
+    ) -> NDArray[np.float32]:
+        return describe_sift(image, keypoints, self._root)
+
+    def _of_patches(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def one(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return describe_sift(patch, self._middle, self._root)
+
+        return np.concatenate(map_threads(one, patches, self._threads))
+
+
+class Learned(Descriptor):
+    """A network: keypoints of an image are cut out as patches of side crop_factor * sigma."""
+
+    learned = True
+
+    def __init__(
+        self, name: str, network: DescriptorNetwork, crop_factor: float, threads: int, device: str, precision: str
+    ) -> None:
+        self.name, self.dimension, self.network = name, network.dimension, network
+        self._crop_factor, self._threads, self._device, self._precision = crop_factor, threads, device, precision
+
+    def _of_keypoints(
+        self, image: NDArray[np.uint8], keypoints: Keypoints, mask: NDArray[np.uint8] | None
+    ) -> NDArray[np.float32]:
+        return self._of_patches(
+            sample_patches(image, keypoints.x, keypoints.y, keypoints.sigma, self._crop_factor, threads=self._threads)
+        )
+
+    def _of_patches(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return describe_patches(self.network, patches, _BATCH_SIZE, self._device, self._threads, self._precision)
+
+
+_HAND_MADE: dict[str, Callable[[str, float, int], Descriptor]] = {
+    "psift": lambda name, crop_factor, threads: PSIFT(name, 8, crop_factor, threads),
+    "psift128": lambda name, crop_factor, threads: PSIFT(name, 4, crop_factor, threads),
+    "psift_reference": lambda name, crop_factor, threads: PSIFT(name, 8, crop_factor, threads, reference=True),
+    "sift": lambda name, crop_factor, threads: SIFT(name, False, crop_factor, threads),
+    "rootsift": lambda name, crop_factor, threads: SIFT(name, True, crop_factor, threads),
 }
 
 
-def descriptor_names() -> list[str]:
-    """Names of all descriptors."""
-    return list(_SPECS)
+def hand_made_names() -> list[str]:
+    """Names of the descriptors that need no weights."""
+    return list(_HAND_MADE)
 
 
-def descriptor_spec(name: str) -> DescriptorSpec:
+def descriptor_names(networks: Mapping[str, str] | None = None) -> list[str]:
+    """Names of all descriptors: hand-made ones, our networks, third parties' of `networks` (name -> "package.module:Class").
+
+    Raises:
+        PorePatchError: if `networks` gives a name of ours.
+    """
+    taken = sorted(_HAND_MADE.keys() & (networks or {}).keys())
+    if taken:
+        raise PorePatchError(f"The name '{taken[0]}' in networks belongs to a descriptor of PorePatch; choose another name.")
+    return hand_made_names() + network_names(networks)
+
+
+def make_descriptor(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    crop_factor: float,
+    threads: int,
+    device: str = "auto",
+    precision: str = "auto",
+    networks: Mapping[str, str] | None = None,
+) -> Descriptor:
     """Return a descriptor by name.
 
-    Raises:
-        PorePatchError: if there is none of that name.
-    """
-    if name not in _SPECS:
-        raise PorePatchError(f"There is no descriptor '{name}'; use one of {', '.join(_SPECS)}.")
-    return _SPECS[name]
-
-
-def describe_image(
-    name: str, grey: NDArray[np.uint8], keypoints: Keypoints, threads: int, mask: NDArray[np.uint8] | None = None
-) -> NDArray[np.float32]:
-    """Describe `keypoints` of `grey` (H,W) with a hand-made descriptor. Returns unit rows float32 (N,D), row i = keypoint i.
-
-    Only `psift_reference`, for keypoints of the reference detector, looks at `mask` (H,W), 255 = keep.
+    Args:
+        name: one of `descriptor_names`.
+        weights: safetensors of a network; its metadata may name no architecture, but no other than `name`.
+        crop_factor: side of a patch over sigma: of those a network gets cut, and of bare patches given to a hand-made descriptor.
+        threads: of the CPU.
+        device, precision: of a network, see `resolve_device` and `choose_precision`.
+        networks: third-party networks, name -> "package.module:Class".
 
     Raises:
-        PorePatchError: if the name is unknown or belongs to a network.
+        PorePatchError: if the name is unknown, or a network's weights are missing, wrong, or given to a hand-made descriptor.
     """
-    spec = descriptor_spec(name)
-    if not spec.needs_image:
-        raise PorePatchError(f"The descriptor '{name}' is a network: it describes patches and needs weights.")
-    if len(keypoints) == 0:
-        return np.zeros((0, spec.dimension), np.float32)
-    if name == "psift_reference":
-        return describe_psift_reference(grey, mask, keypoints, 8, threads)
-    if name in ("psift", "psift128"):
-        return describe_psift(grey, keypoints, 8 if name == "psift" else 4, threads)
-    return describe_sift(grey, keypoints, root=name == "rootsift")
+    names = descriptor_names(networks)
+    if name in _HAND_MADE:
+        if weights is not None:
+            raise PorePatchError(f"The descriptor '{name}' is hand-made and takes no weights; leave out {weights}.")
+        return _HAND_MADE[name](name, crop_factor, threads)
+    if name not in names:
+        mend = suggestion(name, names) or f"; use one of {', '.join(names)}."
+        raise PorePatchError(f"There is no descriptor '{name}'{mend}")
+    if weights is None:
+        raise PorePatchError(f"The descriptor '{name}' is a network and needs weights; name a safetensors file.")
+    return Learned(name, load_network(weights, networks, name), crop_factor, threads, device, precision)
+
+
+def descriptor_of_stage(
+    label: str,
+    weights: str | Path | None,
+    *,
+    crop_factor: float,
+    threads: int,
+    device: str,
+    networks: Mapping[str, str] | None,
+) -> Descriptor:
+    """Return what a stage describes with: the network of `weights`, called `label`, or without weights the descriptor `label`.
+
+    Networks compute in float32 here, so that a stage's output does not depend on what the processor has.
+
+    Raises:
+        PorePatchError: as `make_descriptor`.
+    """
+    if weights is None:
+        return make_descriptor(label, crop_factor=crop_factor, threads=threads, networks=networks)
+    return Learned(label, load_network(weights, networks), crop_factor, threads, device, "float32")

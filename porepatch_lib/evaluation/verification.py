@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from porepatch_lib.descriptors.describe import describe_rows
-from porepatch_lib.descriptors.networks import describe_patches, load_network
+from porepatch_lib.descriptors.registry import descriptor_of_stage
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.evaluation.metrics import (
     average_precision,
@@ -30,7 +30,6 @@ from porepatch_lib.tables import PATCH_PAIRS, read_table
 
 FloatArray = NDArray[np.float64]
 
-_BATCH_SIZE = 1024
 _PATCH_BLOCK = 1 << 14  # patches copied out of the store at a time
 
 _LOG = logging.getLogger(__name__)
@@ -70,6 +69,7 @@ def verify(
     seed: int,
     threads: int,
     device: str = "auto",
+    networks: Mapping[str, str] | None = None,
 ) -> None:
     """Verify one descriptor and write its report as JSON.
 
@@ -81,6 +81,7 @@ def verify(
         output: JSON with descriptor, test_set, fpr95, fpr95_low, fpr95_high, average_precision, positives, negatives,
             dimension, the named variants and the ROC curve. Rates are 0..1.
         settings, seed: the interval; same seed, same file.
+        networks: third-party architectures, name -> "package.module:Class".
 
     Raises:
         PorePatchError: if the test set lacks matching or non-matching pairs, or the descriptor cannot be had.
@@ -95,10 +96,13 @@ def verify(
             f"The test pairs {pairs} need both matching and non-matching pairs; "
             "give the verification split more subjects or photographs."
         )
-    if weights is None:
-        descriptors = describe_rows(images, frame.iloc[rows], descriptor, threads)
+    crop_factor = float(frame["crop_factor"].iloc[0])
+    chosen = descriptor_of_stage(descriptor, weights, crop_factor=crop_factor, threads=threads, device=device, networks=networks)
+    if chosen.learned:
+        blocks = [rows[start : start + _PATCH_BLOCK] for start in range(0, len(rows), _PATCH_BLOCK)]
+        descriptors = np.concatenate([chosen.describe(store[block]) for block in blocks])
     else:
-        descriptors = _describe_store(store, rows, weights, device, threads)
+        descriptors = describe_rows(images, frame.iloc[rows], chosen)
     report = verification_report(
         pair_distances(descriptors, first, second), is_match, *_points(frame, rows, first, second), settings, seed
     )
@@ -108,7 +112,7 @@ def verify(
         "dimension": int(descriptors.shape[1]),
         "patches": len(rows),
         "subjects": sorted(frame["subject"].unique()),
-        "crop_factor": float(frame["crop_factor"].iloc[0]),
+        "crop_factor": crop_factor,
         "seed": seed,
     }
     write_json(output, report)
@@ -181,12 +185,3 @@ def _points(
     """Return the surface points of each pair's two patches."""
     point = point_numbers(frame)[rows]
     return point[first], point[second]
-
-
-def _describe_store(
-    store: NDArray[np.uint8], rows: NDArray[np.int64], weights: Path, device: str, threads: int
-) -> NDArray[np.float32]:
-    """Describe the stored patches `rows` with a network, (len(rows), D)."""
-    network = load_network(weights)
-    blocks = [rows[start : start + _PATCH_BLOCK] for start in range(0, len(rows), _PATCH_BLOCK)]
-    return np.concatenate([describe_patches(network, store[block], _BATCH_SIZE, device, threads) for block in blocks])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -28,6 +30,8 @@ class History:
     validations: list[tuple[int, float]] = field(default_factory=list)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     resumed_at: int = 0  # steps already taken when this process took over
+    diverged: bool = False  # a loss was not finite: the run is over, and `losses` ends before it
+    seconds: float = 0.0  # that this process spent in steps; validation is not counted
 
     @property
     def steps(self) -> int:
@@ -39,6 +43,17 @@ class History:
         """Step and FPR95 of the lowest validation; of equals the last, which has trained longest (easy sets reach 0 early)."""
         return min(reversed(self.validations), key=lambda validation: validation[1])
 
+    @property
+    def steps_per_second(self) -> float:
+        """Steps of this process per second of training; 0 before the first."""
+        return (self.steps - self.resumed_at) / self.seconds if self.seconds else 0.0
+
+    def record_losses(self, losses: list[float]) -> None:
+        """Append the losses of the next steps up to the first that is not finite."""
+        finite = list(takewhile(math.isfinite, losses))
+        self.losses += finite
+        self.diverged = len(finite) < len(losses)
+
     def record_validation(self, fpr95: float, network: Module) -> None:
         """Append a validation of the present weights and keep a copy of them if they are the best yet."""
         self.validations.append((self.steps, fpr95))
@@ -46,20 +61,24 @@ class History:
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
-def save_checkpoint(folder: Path, fingerprint: str, network: Module, optimiser: Optimizer, history: History) -> None:
-    """Replace the checkpoint in `folder`."""
+def save_checkpoint(
+    folder: Path, fingerprint: str, network: Module, optimiser: Optimizer, history: History, loss: object = None
+) -> None:
+    """Replace the checkpoint in `folder`. A loss with running statistics (a Module) is part of it."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    if isinstance(loss, Module):
+        tensors |= {f"loss.{name}": tensor for name, tensor in loss.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in history.best_weights.items()}
     for parameter, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{parameter}.{name}": tensor for name, tensor in state.items()}
     tensors["losses"] = torch.tensor(history.losses, dtype=torch.float64)
     metadata = {"fingerprint": fingerprint, "validations": json.dumps(history.validations)}
     with atomic_path(folder / _FILE_NAME) as path:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
 
 
-def restore_checkpoint(folder: Path, fingerprint: str, network: Module, optimiser: Optimizer) -> History:
-    """Load the checkpoint of `folder` into the network and the optimiser.
+def restore_checkpoint(folder: Path, fingerprint: str, network: Module, optimiser: Optimizer, loss: object = None) -> History:
+    """Load the checkpoint of `folder` into the network, the optimiser and a loss with running statistics.
 
     Returns an empty history and changes nothing where there is no checkpoint, where it cannot be read, or where it
     belongs to other data or settings (another fingerprint).
@@ -78,6 +97,8 @@ def restore_checkpoint(folder: Path, fingerprint: str, network: Module, optimise
         _LOG.info("The checkpoint %s belongs to other data or settings; training starts anew.", path)
         return History()
     network.load_state_dict(_below("network", tensors))
+    if isinstance(loss, Module):
+        loss.load_state_dict(_below("loss", tensors))
     _restore_optimiser(optimiser, _below("optimiser", tensors))
     validations = [(int(step), float(fpr95)) for step, fpr95 in json.loads(metadata["validations"])]
     history = History(tensors["losses"].tolist(), validations, _below("best", tensors))

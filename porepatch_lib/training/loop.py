@@ -2,113 +2,125 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import SGD, Adam, Optimizer
 
-from porepatch_lib.descriptors.hynet import HyNet
-from porepatch_lib.errors import PorePatchError
+from porepatch_lib.descriptors.network import DescriptorNetwork
 from porepatch_lib.progress import progress
-from porepatch_lib.training.augmentation import augment
+from porepatch_lib.training import guard
+from porepatch_lib.training.augmentation import change, draw_changes
 from porepatch_lib.training.checkpoints import History, restore_checkpoint, save_checkpoint
-from porepatch_lib.training.losses import hynet_loss
-from porepatch_lib.training.sampling import PointSampler
-from porepatch_lib.training.settings import TrainingSettings
-from porepatch_lib.training.validation import ValidationSet, validation_fpr95
+from porepatch_lib.training.data import PatchSource, to_device
+from porepatch_lib.training.logs import TrainingLog
+from porepatch_lib.training.losses.make import PairLoss, make_loss
+from porepatch_lib.training.sampling import PointSampler, generator_for
+from porepatch_lib.training.schedule import learning_rate_factor
+from porepatch_lib.training.settings import CompleteSettings, TrainingSettings
+from porepatch_lib.training.step import StepPlan, accumulate_gradient
+from porepatch_lib.training.validation import ValidationPairs, validation_fpr95
 
-_LOG = logging.getLogger(__name__)
-_STEP_STREAM = 2  # keeps these random numbers apart from the sampler's
+_AUGMENTATION_STREAM, _DROPOUT_STREAM = 2, 3  # keep these random numbers apart from the sampler's
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the loop needs besides the network: uint8 patches (N,32,32), their sampler, and the plan.
+    """What the loop needs besides the network.
 
     The fingerprint names data, settings and seed: a checkpoint with another one is not continued.
     """
 
-    patches: NDArray[np.uint8]
+    source: PatchSource
     sampler: PointSampler
-    validation: ValidationSet
-    settings: TrainingSettings
+    validation_source: PatchSource
+    validation_pairs: ValidationPairs
+    settings: CompleteSettings
     peak_learning_rate: float
     seed: int
-    device: torch.device
-    precision: torch.dtype
+    plan: StepPlan
     checkpoint_folder: Path
+    tensorboard_folder: Path | None
     fingerprint: str
 
 
-def fit(network: HyNet, run: Run) -> History:
-    """Train `network` in place for the steps of the settings, from the run's checkpoint if there is one."""
+def fit(network: DescriptorNetwork, run: Run) -> History:
+    """Train `network` in place, from the run's checkpoint if there is one, until the settings or the guard end it."""
     settings = run.settings
-    optimiser = torch.optim.Adam(network.parameters(), lr=run.peak_learning_rate, fused=True)
-    history = restore_checkpoint(run.checkpoint_folder, run.fingerprint, network, optimiser)
+    loss = make_loss(settings.loss, settings.margin).to(run.source.device)
+    optimiser = _optimiser(network, run)
+    history = restore_checkpoint(run.checkpoint_folder, run.fingerprint, network, optimiser, loss)
     if not history.validations:
-        history.record_validation(validation_fpr95(network, run.validation, run.device), network)
+        _validate(network, run, history)
     network.train()
-    started = time.perf_counter()
-    for step in progress(range(history.steps, settings.steps), "train", " steps"):
-        for group in optimiser.param_groups:
-            group["lr"] = run.peak_learning_rate * learning_rate_factor(step, settings)
-        loss = _batch_loss(network, run, step)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        history.losses.append(loss.item() / run.sampler.points_per_batch)
-        if not math.isfinite(history.losses[-1]):
-            raise PorePatchError(f"The training loss is not finite at step {step + 1}; lower 'learning_rate' in the config.")
-        last = history.steps == settings.steps
-        if last or history.steps % settings.validate_every == 0:
-            history.record_validation(validation_fpr95(network, run.validation, run.device), network)
-            _log_progress(history, run, time.perf_counter() - started)
-        if last or history.steps % settings.checkpoint_every == 0:
-            save_checkpoint(run.checkpoint_folder, run.fingerprint, network, optimiser, history)
+    pending: list[Tensor] = []  # losses on the device: nothing waits for them before they are due
+    with TrainingLog(run.tensorboard_folder, history, settings, 2 * run.sampler.points_per_batch) as log:
+        for step in _steps(run, history):
+            pending.append(take_step(network, loss, optimiser, run, step))
+            validates, saves = (_due(step + 1, every, settings) for every in (settings.validate_every, settings.checkpoint_every))
+            if validates or saves:
+                history.record_losses(torch.stack(pending).tolist())
+                pending.clear()
+                log.losses(history, run.peak_learning_rate)
+            if history.diverged:
+                break
+            if validates:
+                _validate(network, run, history)
+                log.validation(history)
+            if saves and run.plan.workers.leads:
+                save_checkpoint(run.checkpoint_folder, run.fingerprint, network, optimiser, history, loss)
+            if validates and guard.status(history, settings):
+                break
     return history
 
 
-def learning_rate_factor(step: int, settings: TrainingSettings) -> float:
-    """Return the share of the peak learning rate at `step` = 0, 1, ...: linear warm-up, then the schedule down to 0."""
-    if step < settings.warmup_steps:
-        return (step + 1) / (settings.warmup_steps + 1)
-    done = (step - settings.warmup_steps) / max(settings.steps - settings.warmup_steps, 1)
-    return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[settings.schedule]
+def _steps(run: Run, history: History) -> Iterator[int]:
+    """The steps still to do, with a progress line in patches/s from the process that leads."""
+    settings = run.settings
+    if guard.status(history, settings):
+        return iter(())
+    steps = range(history.steps, settings.steps)
+    if not run.plan.workers.leads:
+        return iter(steps)
+    what = f"train {settings.architecture}"
+    return progress(steps, what, " patches", settings.steps, history.steps, 2 * run.sampler.points_per_batch)
 
 
-def _batch_loss(network: HyNet, run: Run, step: int) -> Tensor:
-    """Return the loss of the step's batch. Anchors and positives pass apart, as published: batch norm sees each alone."""
-    step_seed = int(np.random.SeedSequence([run.seed, _STEP_STREAM, step]).generate_state(1)[0])
-    torch.manual_seed(step_seed)  # dropout reads the global generator
-    generator = torch.Generator().manual_seed(step_seed)
+def take_step(network: DescriptorNetwork, loss: PairLoss, optimiser: Optimizer, run: Run, step: int) -> Tensor:
+    """Take one optimiser step; returns the loss, still on the device."""
+    settings, workers = run.settings, run.plan.workers
+    rate = run.peak_learning_rate * learning_rate_factor(step, settings)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
     batch = run.sampler.batch(step)
-    anchors, positives = (
-        torch.from_numpy(run.patches[rows]).unsqueeze(1).to(run.device, torch.float32)
-        for rows in (batch.anchors, batch.positives)
-    )
-    anchors, positives = augment(anchors, positives, run.settings, generator)
-    # Without the cache every chunk's weight gradient is summed in float32.
-    with torch.autocast(run.device.type, torch.bfloat16, run.precision == torch.bfloat16, cache_enabled=False):
-        raw_anchors, raw_positives = network.raw(anchors), network.raw(positives)
-    not_negatives = torch.from_numpy(batch.not_negatives).to(run.device)
-    return hynet_loss(raw_anchors, raw_positives, not_negatives, margin=run.settings.margin)
+    mine = workers.share(len(batch.anchors))
+    generator = generator_for(run.source.device, run.seed, _AUGMENTATION_STREAM, step)
+    changes = draw_changes(len(batch.anchors), settings, generator).of_points(mine)
+    sides = change(run.source.take(batch.anchors[mine]), run.source.take(batch.positives[mine]), changes)
+    seed = int(np.random.SeedSequence([run.seed, _DROPOUT_STREAM, step, workers.rank]).generate_state(1)[0])
+    optimiser.zero_grad()
+    not_negatives = to_device(batch.not_negatives, run.source.device)
+    value = accumulate_gradient(network, loss, sides, not_negatives, step / settings.steps, seed, run.plan)
+    optimiser.step()
+    return value
 
 
-def _log_progress(history: History, run: Run, seconds: float) -> None:
-    steps_done = history.steps - history.resumed_at
-    recent = history.losses[-run.settings.validate_every :]
-    _LOG.info(
-        "step %d of %d: loss per point %.3f, validation FPR95 %.2f %%, %.0f patches/s, %.0f s left",
-        history.steps,
-        run.settings.steps,
-        sum(recent) / len(recent),
-        100 * history.validations[-1][1],
-        2 * run.sampler.points_per_batch * steps_done / seconds,
-        seconds / steps_done * (run.settings.steps - history.steps),
-    )
+def _optimiser(network: DescriptorNetwork, run: Run) -> Optimizer:
+    settings, rate, parameters = run.settings, run.peak_learning_rate, network.parameters()
+    decay, fused = settings.weight_decay, run.source.device.type in ("cpu", "cuda")
+    if settings.optimiser == "adam":
+        return Adam(parameters, rate, weight_decay=decay, fused=fused)
+    return SGD(parameters, rate, settings.momentum, settings.dampening, decay, fused=fused)
+
+
+def _due(done: int, every: int, settings: TrainingSettings) -> bool:
+    return done % every == 0 or done == settings.steps
+
+
+def _validate(network: DescriptorNetwork, run: Run, history: History) -> None:
+    fpr95 = validation_fpr95(network, run.validation_source, run.validation_pairs)
+    history.record_validation(run.plan.workers.agree(fpr95), network)

@@ -1,4 +1,4 @@
-"""SIFT baselines, the registry, networks as descriptors, and the describe stage."""
+"""SIFT baselines, networks as descriptors, and the describe stage."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from safetensors.torch import save_file
 from porepatch_lib.captures.views import View, write_views
 from porepatch_lib.descriptors.describe import describe_rows, describe_subject
 from porepatch_lib.descriptors.networks import build_network, describe_patches, halve_patches, load_network
-from porepatch_lib.descriptors.registry import describe_image, descriptor_names, descriptor_spec
+from porepatch_lib.descriptors.registry import hand_made_names, make_descriptor
 from porepatch_lib.descriptors.sift import describe_sift, octave_and_layer
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import read_array
 from porepatch_lib.geometry import Camera
 from porepatch_lib.keypoints.keypoints import Keypoints, write_keypoints
 
-HAND_MADE = [name for name in descriptor_names() if descriptor_spec(name).needs_image]
+HAND_MADE = hand_made_names()
+
+
+def describe_image(name: str, grey: np.ndarray, keypoints: Keypoints, threads: int) -> np.ndarray:
+    return make_descriptor(name, crop_factor=12.0, threads=threads).describe(grey, keypoints)
 
 
 def _texture(seed: int, height: int = 160, width: int = 140) -> np.ndarray:
@@ -103,21 +107,12 @@ def test_hand_made_descriptors_keep_the_contract(name: str) -> None:
     grey, keypoints = _texture(4), _keypoints(40)
     rows = describe_image(name, grey, keypoints, 1)
     assert rows.dtype == np.float32
-    assert rows.shape == (40, descriptor_spec(name).dimension)
+    assert rows.shape == (40, {"psift": 512, "psift_reference": 512}.get(name, 128))
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     order = np.random.default_rng(0).permutation(40)
     np.testing.assert_array_equal(describe_image(name, grey, keypoints.select(order), 2), rows[order])
     assert not describe_image(name, np.zeros_like(grey), keypoints, 1).any()
     assert describe_image(name, grey, _keypoints(0), 1).shape == (0, rows.shape[1])
-
-
-def test_unknown_and_network_names_are_user_errors() -> None:
-    with pytest.raises(PorePatchError, match="no descriptor 'surf'"):
-        descriptor_spec("surf")
-    with pytest.raises(PorePatchError, match="network"):
-        describe_image("hynet", _texture(0), _keypoints(1), 1)
-    with pytest.raises(PorePatchError, match="no network"):
-        build_network("psift")
 
 
 def test_halving_is_the_rounded_mean_of_four() -> None:
@@ -139,7 +134,7 @@ def test_networks_describe_in_evaluation_mode(weights: Path) -> None:
     patches = np.random.default_rng(1).integers(0, 256, (7, 64, 64)).astype(np.uint8)
     network = load_network(weights).train()
     rows = describe_patches(network, patches, batch_size=3, device="cpu", threads=1)
-    assert (rows.shape, rows.dtype) == ((7, descriptor_spec("hynet").dimension), np.float32)
+    assert (rows.shape, rows.dtype) == ((7, 128), np.float32)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(describe_patches(network, patches[::-1], 7, "cpu", 1)[::-1], rows, atol=1e-5)
     assert describe_patches(network, patches[:0], 3, "cpu", 1).shape == (0, 128)
@@ -211,9 +206,10 @@ def test_rows_of_a_patch_index_are_described_in_its_order(subject: tuple[Path, P
     ]
     order = np.random.default_rng(0).permutation(13)
     index = pd.concat(parts).iloc[order].drop(columns=["angle", "response"]).assign(subject="s")
-    found = describe_rows({"s": subject[0]}, index, "rootsift", 1)
+    rootsift = make_descriptor("rootsift", crop_factor=12.0, threads=1)
+    found = describe_rows({"s": subject[0]}, index, rootsift)
     expected = np.concatenate([describe_image("rootsift", _texture(i), points, 1) for i, points in per_image.items()])
     np.testing.assert_array_equal(found, expected[order])
-    assert describe_rows({"s": subject[0]}, index[:0], "psift", 1).shape == (0, 512)
+    assert describe_rows({"s": subject[0]}, index[:0], rootsift).shape == (0, 128)
     with pytest.raises(PorePatchError, match="no images table"):
-        describe_rows({}, index, "rootsift", 1)
+        describe_rows({}, index, rootsift)

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from patch_sets import write_dataset
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from porepatch_lib.descriptors.hynet import HyNet
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import read_json, write_array
+from porepatch_lib.files import read_json
 from porepatch_lib.tables import PATCH_PAIRS, PATCHES, write_table
+from porepatch_lib.training.job import TrainingJob
 from porepatch_lib.training.settings import TrainingSettings
 from porepatch_lib.training.train import train
 
-VIEWS = 3
 SETTINGS = TrainingSettings(
     steps=30, points_per_batch=32, warmup_steps=3, validate_every=10, checkpoint_every=5, learning_rate=0.003
 )
 
 # Run in a process of its own, which kills itself as soon as the checkpoint of step 5 lies on the disk.
 KILLED_RUN = """
-import json, os, pathlib, signal, sys, threading, time
-from porepatch_lib.training.settings import TrainingSettings
+import os, pathlib, signal, sys, threading, time
+from porepatch_lib.training.job import TrainingJob
 from porepatch_lib.training.train import train
 
 def kill_after_checkpoint(path):
@@ -40,53 +40,16 @@ def kill_after_checkpoint(path):
         time.sleep(0.002)
     os.kill(os.getpid(), signal.SIGKILL)
 
-paths, settings = json.loads(sys.argv[1])
-paths = {name: pathlib.Path(path) for name, path in paths.items()}
-checkpoint = paths["checkpoint_folder"] / "checkpoint.safetensors"
+job = TrainingJob.load(pathlib.Path(sys.argv[1]))
+checkpoint = job.checkpoint_folder / "checkpoint.safetensors"
 threading.Thread(target=kill_after_checkpoint, args=[checkpoint], daemon=True).start()
-train(**paths, settings=TrainingSettings(**settings), initial_weights=None, seed=3, threads=1, device="cpu")
+train(job)
 """
-
-
-def _write_split(folder: Path, subject: str, points: int, seed: int) -> None:
-    """Write `points` random blob textures, each seen from three views with shift, blur, gain and noise."""
-    generator = np.random.default_rng(seed)
-    patches, rows = [], []
-    for point in range(points):
-        texture = cv2.GaussianBlur(generator.normal(0, 1, (80, 80)), (0, 0), 3)
-        texture = 128 + 40 * texture / texture.std()
-        for view in range(VIEWS):
-            affine = np.array([[1, 0, 0], [0, 1, 0]]) + generator.normal(0, 1, (2, 3)) * [0.03, 0.03, 1.5]
-            seen = cv2.warpAffine(texture, affine, (80, 80), borderMode=cv2.BORDER_REFLECT)[8:72, 8:72]
-            seen = seen * generator.uniform(0.7, 1.2) + generator.normal(0, 6, seen.shape)
-            patches.append(np.clip(np.rint(seen), 0, 255).astype(np.uint8))
-            rows.append((subject, point, view, point, 50.0 * point, 10.0, 2.0, 0, 0, 12.0))
-    first = np.arange(points) * VIEWS
-    other = (np.roll(np.arange(points), 1) * VIEWS) + 1
-    pairs = pd.DataFrame(
-        {
-            "patch_1": np.concatenate([first, first, first]),
-            "patch_2": np.concatenate([first + 1, first + 2, other]),
-            "is_match": np.repeat([True, True, False], points),
-        }
-    )
-    write_array(folder / "patches.npy", np.stack(patches))
-    write_table(folder / "index.parquet", pd.DataFrame(rows, columns=PATCHES.schema.names), PATCHES)
-    write_table(folder / "pairs.parquet", pairs, PATCH_PAIRS)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("dataset")
-    _write_split(folder / "train", "anna", 200, seed=1)
-    _write_split(folder / "validation", "bert", 80, seed=2)
-    return {
-        "train_patches": folder / "train" / "patches.npy",
-        "train_index": folder / "train" / "index.parquet",
-        "validation_patches": folder / "validation" / "patches.npy",
-        "validation_index": folder / "validation" / "index.parquet",
-        "validation_pairs": folder / "validation" / "pairs.parquet",
-    }
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
 def _outputs(folder: Path) -> dict[str, Path]:
@@ -98,13 +61,15 @@ def _outputs(folder: Path) -> dict[str, Path]:
     }
 
 
-def _train(
-    dataset: dict[str, Path], folder: Path, settings: TrainingSettings, initial_weights: Path | None = None, seed: int = 3
-) -> dict[str, Any]:
+def _job(dataset: dict[str, Path], folder: Path, settings: TrainingSettings, **others: Any) -> TrainingJob:
+    return TrainingJob(**dataset, **_outputs(folder), settings=settings, **{"seed": 3, "threads": 1, "device": "cpu"} | others)
+
+
+def _train(dataset: dict[str, Path], folder: Path, settings: TrainingSettings, **others: Any) -> dict[str, Any]:
     """Train on the CPU and return the card."""
-    outputs = _outputs(folder)
-    train(**dataset, **outputs, settings=settings, initial_weights=initial_weights, seed=seed, threads=1, device="cpu")
-    return read_json(outputs["output_card"])
+    job = _job(dataset, folder, settings, **others)
+    train(job)
+    return read_json(job.output_card)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +93,9 @@ def test_training_learns(trained: Path) -> None:
     assert card["validation_fpr95"] < 0.5 * card["validation_fpr95_initial"]
     assert card["warning"] == ""
     assert (card["architecture"], card["crop_factor"], card["steps"]) == ("hynet", 12.0, 30)
+    assert (card["status"], card["normalisation"]) == ("trained", HyNet.normalisation)
+    assert card["validation_curve"][-1] == [30, card["validation_fpr95_last"]]
+    assert set(card["versions"]) >= {"torch", "numpy", "porepatch"}
     assert not (trained / "checkpoint").exists()
     with safe_open(trained / "hynet.safetensors", "np") as weights:
         assert weights.metadata() == {"architecture": "hynet"}
@@ -146,14 +114,16 @@ def test_best_validation_is_kept(dataset: dict[str, Path], trained: Path, tmp_pa
     assert min(validated, key=lambda step: float(validated[step])) == "0"
 
 
-def test_killed_run_resumes_to_the_same_weights(dataset: dict[str, Path], tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, steps=12, validate_every=4)
+@pytest.mark.parametrize("recipe", [{}, {"loss": "sdgm", "optimiser": "sgd", "momentum": 0.9}])
+def test_killed_run_resumes_to_the_same_weights(dataset: dict[str, Path], tmp_path: Path, recipe: dict[str, Any]) -> None:
+    """With Adam, and with a loss that keeps statistics and an optimiser with momentum."""
+    settings = dataclasses.replace(SETTINGS, steps=12, validate_every=4, **recipe)
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     _train(dataset, straight, settings)
 
-    paths = {name: str(path) for name, path in (dataset | _outputs(resumed)).items()}
-    arguments = json.dumps([paths, dataclasses.asdict(settings)])
-    killed = subprocess.run([sys.executable, "-c", KILLED_RUN, arguments], cwd=Path(__file__).parents[2], capture_output=True)
+    _job(dataset, resumed, settings).save(tmp_path / "job.json")
+    program = [sys.executable, "-c", KILLED_RUN, str(tmp_path / "job.json")]
+    killed = subprocess.run(program, cwd=Path(__file__).parents[2], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (resumed / "hynet.safetensors").exists()
     card = _train(dataset, resumed, settings)
@@ -181,14 +151,72 @@ def test_stale_or_damaged_checkpoint_is_not_continued(dataset: dict[str, Path], 
     assert "cannot be read" in caplog.text
 
 
-def test_collapse_is_told(dataset: dict[str, Path], tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, steps=1, learning_rate=1e-9)
+def _unlearnable(dataset: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """The same set with validation labels that say nothing."""
     pairs = pd.read_parquet(dataset["validation_pairs"])
-    pairs["is_match"] = np.random.default_rng(0).permutation(pairs["is_match"])  # nothing can be learnt from these
-    write_table(tmp_path / "pairs.parquet", pairs, PATCH_PAIRS)
-    card = _train(dataset | {"validation_pairs": tmp_path / "pairs.parquet"}, tmp_path, settings)
-    assert card["validation_fpr95"] >= 0.9
-    assert "did not learn" in card["warning"]
+    pairs["is_match"] = np.random.default_rng(0).permutation(pairs["is_match"])
+    write_table(folder / "pairs.parquet", pairs, PATCH_PAIRS)
+    return dataset | {"validation_pairs": folder / "pairs.parquet"}
+
+
+def test_collapse_stops_the_run_and_says_so(dataset: dict[str, Path], tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, steps=30, validate_every=1, collapse_patience=3, learning_rate=1e-9)
+    unlearnable = _unlearnable(dataset, tmp_path)
+    with pytest.raises(PorePatchError, match=r"'hynet' has learnt nothing: its validation FPR95 stayed at 9\d.* over 3 steps"):
+        _train(unlearnable, tmp_path, settings)
+    card = _train(unlearnable, tmp_path, settings, keep_collapsed=True)
+    assert (card["status"], card["steps"]) == ("collapsed", 3)
+    assert "learnt nothing" in card["warning"]
+
+
+def test_divergence_is_told(dataset: dict[str, Path], tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, steps=10, optimiser="sgd", learning_rate=1e30, warmup_steps=0)
+    with pytest.raises(PorePatchError, match="not finite at step"):
+        _train(dataset, tmp_path, settings)
+    assert _train(dataset, tmp_path, settings, keep_collapsed=True)["status"] == "collapsed"
+
+
+def test_training_stops_where_nothing_is_gained(dataset: dict[str, Path], trained: Path, tmp_path: Path) -> None:
+    ruinous = dataclasses.replace(SETTINGS, validate_every=1, warmup_steps=0, warm_start_learning_rate=3.0, patience=2)
+    card = _train(dataset, tmp_path, ruinous, initial_weights=trained / "hynet.safetensors")
+    assert (card["status"], card["steps"], card["best_step"]) == ("stopped early", 2, 0)
+
+
+def test_tensorboard_and_curve_tell_the_same(dataset: dict[str, Path], tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = dataclasses.replace(SETTINGS, steps=6, validate_every=3, checkpoint_every=2)
+    for _ in range(2):  # a new run begins its folder anew
+        _train(dataset, tmp_path, settings, tensorboard_folder=tmp_path / "events")
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    losses = {event.step: event.value for event in events.Scalars("train/loss")}
+    validations = {event.step: event.value for event in events.Scalars("validation/fpr95")}
+    assert list(losses) == [1, 2, 3, 4, 5, 6]
+    for row in _curve(tmp_path)[1:]:
+        assert losses[int(row["step"])] == pytest.approx(float(row["loss"]), rel=1e-5)
+    assert validations == {
+        int(row["step"]): pytest.approx(float(row["validation_fpr95"])) for row in _curve(tmp_path)[1:] if row["validation_fpr95"]
+    }
+    assert len(events.Scalars("train/patches_per_second")) == 2
+
+
+def test_two_processes_train_as_one(dataset: dict[str, Path], tmp_path: Path) -> None:
+    settings = dataclasses.replace(
+        SETTINGS, steps=3, validate_every=3, points_per_batch=33, log2_gain=0.1, dropout=0.0, precision="float32"
+    )
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        card = _train(dataset, folder, dataclasses.replace(settings, processes=processes), threads=2)
+        assert card["processes"] == processes
+    one, two = ([float(row["loss"]) for row in _curve(tmp_path / name)[1:]] for name in ("1", "2"))
+    assert two == pytest.approx(one, rel=2e-3)
+    assert two[0] == pytest.approx(one[0], rel=1e-5)
+
+
+def test_an_error_in_one_of_two_processes_is_told(dataset: dict[str, Path], tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, processes=2, steps=30, validate_every=1, collapse_patience=2, learning_rate=1e-9)
+    with pytest.raises(PorePatchError, match="learnt nothing"):
+        _train(_unlearnable(dataset, tmp_path), tmp_path, settings)
 
 
 def test_validation_needs_both_kinds_of_pairs(dataset: dict[str, Path], tmp_path: Path) -> None:

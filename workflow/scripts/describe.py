@@ -12,4 +12,5 @@ with stage(snakemake.log[0], snakemake.threads):
         weights=snakemake.input.weights or None,
         crop_factor=snakemake.params.crop_factor,
         threads=snakemake.threads,
+        networks=snakemake.params.networks,
     )

@@ -14,6 +14,7 @@ with stage(snakemake.log[0], snakemake.threads):
         images=dict(zip(snakemake.params.subjects, map(Path, snakemake.input.images), strict=True)),
         descriptor=snakemake.wildcards.descriptor,
         weights=Path(snakemake.input.weights) if snakemake.input.weights else None,
+        networks=snakemake.params.networks,
         output=Path(snakemake.output.report),
         settings=VerificationSettings(**snakemake.params.settings),
         seed=snakemake.params.seed,

@@ -1,0 +1,1 @@
+"""Descriptors side by side: trained alike, verified on the same test sets, timed on the same patches."""

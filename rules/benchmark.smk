@@ -1,0 +1,123 @@
+# Benchmark: any list of descriptors, trained alike on the last round's dataset, verified on the fixed test sets, timed.
+
+
+use rule train as train_benchmark with:
+    input:
+        train_patches=f"<results>/round{ROUNDS[-1]}/dataset/train/patches.npy",
+        train_index=f"<results>/round{ROUNDS[-1]}/dataset/train/index.parquet",
+        validation_patches=f"<results>/round{ROUNDS[-1]}/dataset/validation/patches.npy",
+        validation_index=f"<results>/round{ROUNDS[-1]}/dataset/validation/index.parquet",
+        validation_pairs=f"<results>/round{ROUNDS[-1]}/dataset/validation/pairs.parquet",
+        initial_weights=[],
+    output:
+        weights="<results>/benchmark/model/{learned}.safetensors",
+        card="<results>/benchmark/model/{learned}.json",
+        curve="<results>/benchmark/model/{learned}.csv",
+    log:
+        "<results>/logs/train/benchmark-{learned}.log",
+    benchmark:
+        "<results>/benchmarks/train/benchmark-{learned}.tsv"
+    params:
+        settings=lambda w: BENCHMARK_TRAINING[w.learned],
+        networks=lambda w: third_party(w.learned),
+        keep_collapsed=True,
+        checkpoint=lambda w, output: f"{output.weights}.checkpoint",
+        seed=config["seed"],
+        version=STAGE_VERSIONS["train"],
+    message:
+        "Benchmark: training {wildcards.learned}"
+
+
+use rule verify as verify_benchmark with:
+    input:
+        patches="<results>/verification/{test_set}/patches.npy",
+        index="<results>/verification/{test_set}/index.parquet",
+        pairs="<results>/verification/{test_set}/pairs.parquet",
+        images=lambda w: expand(
+            "<results>/captures/{s}/images.parquet",
+            s=subjects_of("verification", w.test_set),
+        ),
+        weights=benchmark_weights,
+    output:
+        report="<results>/benchmark/{test_set}/{descriptor}.json",
+    log:
+        "<results>/logs/verify/benchmark-{test_set}-{descriptor}.log",
+    benchmark:
+        "<results>/benchmarks/verify/benchmark-{test_set}-{descriptor}.tsv"
+    wildcard_constraints:
+        descriptor=alternatives(config["benchmark"]["descriptors"]),
+    resources:
+        mem_mb=4000,
+        gpu=lambda w: int(w.descriptor in BENCHMARK_TRAINING),
+    message:
+        "Benchmark: verifying {wildcards.descriptor} on the test set {wildcards.test_set}"
+
+
+rule speed:
+    input:
+        patches=lambda w: f"<results>/verification/{TEST_SETS[0]}/patches.npy",
+        index=lambda w: f"<results>/verification/{TEST_SETS[0]}/index.parquet",
+        images=lambda w: expand(
+            "<results>/captures/{s}/images.parquet",
+            s=subjects_of("verification", TEST_SETS[0]),
+        ),
+        weights=benchmark_weights,
+    output:
+        report="<results>/benchmark/speed/{descriptor}.json",
+    log:
+        "<results>/logs/speed/{descriptor}.log",
+    benchmark:
+        "<results>/benchmarks/speed/{descriptor}.tsv"
+    wildcard_constraints:
+        descriptor=alternatives(config["benchmark"]["descriptors"]),
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+        gpu=lambda w: int(w.descriptor in BENCHMARK_TRAINING),
+    params:
+        subjects=lambda w: subjects_of("verification", TEST_SETS[0]),
+        networks=lambda w: third_party(w.descriptor),
+        version=STAGE_VERSIONS["speed"],
+    message:
+        "Benchmark: timing {wildcards.descriptor}"
+    script:
+        "../workflow/scripts/speed.py"
+
+
+rule benchmark:
+    input:
+        verification=benchmark_reports,
+        speeds=expand(
+            "<results>/benchmark/speed/{d}.json", d=config["benchmark"]["descriptors"]
+        ),
+        cards=expand("<results>/benchmark/model/{a}.json", a=BENCHMARK_TRAINING),
+    output:
+        table="<results>/benchmark/descriptors.csv",
+        page=report(
+            "<results>/benchmark/descriptors.md",
+            caption="../workflow/report/benchmark.rst",
+            category="Benchmark",
+        ),
+        figures=report(
+            directory("<results>/benchmark/figures"),
+            patterns=["{figure}.png"],
+            caption="../workflow/report/benchmark.rst",
+            category="Benchmark",
+        ),
+    log:
+        "<results>/logs/benchmark.log",
+    benchmark:
+        "<results>/benchmarks/benchmark.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        version=STAGE_VERSIONS["benchmark"],
+    message:
+        "Benchmark: writing the table of the descriptors"
+    script:
+        "../workflow/scripts/benchmark.py"
