@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,9 @@ from functools import cache
 
 import torch
 from torch import Tensor
+
+# Options of glibc's mallopt, from malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def in_micro_batches(function: Callable[[Tensor], Tensor], patches: Tensor, size: int) -> Tensor:
@@ -20,6 +25,7 @@ def in_micro_batches(function: Callable[[Tensor], Tensor], patches: Tensor, size
     """
     if patches.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return function(patches)
+    _keep_freed_memory()
     parts = patches.split(size)
     threads = min(torch.get_num_threads(), len(parts))
     if threads == 1 or torch.is_grad_enabled():
@@ -54,3 +60,12 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     started.wait()
     torch.set_num_threads(before)  # a thread's number is also that of threads started later
     return pool
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let glibc keep up to 256 MB of freed memory; left alone, it maps a layer's output anew every time: a fifth of the time."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(_TRIM_THRESHOLD, 256 << 20)

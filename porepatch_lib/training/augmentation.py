@@ -1,4 +1,4 @@
-"""Augmentation of patch pairs: the published quarter turns and flips, and optional small jitter.
+"""Augmentation: every pair is turned and flipped alike, as published; every patch may be jittered alone.
 
 What is drawn and what is done with it are apart, so that processes that share a batch can draw alike and change their part.
 """
@@ -38,15 +38,6 @@ class Changes:
             gains=None if self.gains is None else self.gains[:, part],
             offsets=None if self.offsets is None else self.offsets[:, part],
         )
-
-
-def augment(anchors: Tensor, positives: Tensor, settings: TrainingSettings, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Turn and flip every pair alike, jitter every patch alone.
-
-    anchors, positives: float32 (P,1,S,S), grey values 0..255, on the device of `generator`. Returns the same; nothing is
-    drawn or done that the settings switch off.
-    """
-    return change(anchors, positives, draw_changes(len(anchors), settings, generator))
 
 
 def draw_changes(points: int, settings: TrainingSettings, generator: Generator) -> Changes:

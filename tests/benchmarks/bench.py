@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +16,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from eager_hynet import EagerHyNet, eager_hynet_loss
+from bench_memory import memory_rows, peak_memory_mb
+from bench_networks import network_rows
+from timing import Row, race, row, table
 
 from porepatch_lib.captures.views import load_grey, load_mask, read_views
-from porepatch_lib.descriptors.hynet import HyNet
 from porepatch_lib.descriptors.psift import psift_descriptors, scale_levels
 from porepatch_lib.files import write_json
 from porepatch_lib.keypoints.pore import PoreSettings, detect_pores
@@ -33,12 +30,8 @@ from porepatch_lib.matching.nearest import mutual_nearest
 from porepatch_lib.patches.sampler import sample_patches
 from porepatch_lib.rendering.render import render_subject
 from porepatch_lib.rendering.settings import RenderSettings
-from porepatch_lib.reporting.markdown import markdown_table
 from porepatch_lib.threads import limit_threads
-from porepatch_lib.training.losses import hynet_loss
-from porepatch_lib.training.train import choose_precision
 
-Row = dict[str, Any]
 Image = np.ndarray
 _COUNT = 10_000
 _CROP_FACTOR = 12.0
@@ -61,20 +54,20 @@ def main() -> None:
         _psift(grey, arguments.threads),
         _matching(arguments.threads),
         _sampling(grey, keypoints, arguments.threads),
-        _description(arguments.threads),
-        _training(arguments.threads),
+        *network_rows(arguments.threads, arguments.verification, arguments.weights),
+        *memory_rows(arguments.threads, arguments.large),
     ]
     stages = _stages(arguments.results)
     machine = _machine(arguments.threads)
-    print(f"{machine}\n\n{_table(rows)}")
-    print(f"Stages of the last run in {arguments.results}, all jobs together:\n\n{_table(stages)}" if stages else "")
+    print(f"{machine}\n\n{table(rows)}")
+    print(f"Stages of the last run in {arguments.results}, all jobs together:\n\n{table(stages)}" if stages else "")
     write_json(arguments.output, {"machine": machine, "peers": rows, "stages": stages})
 
 
 def _detectors(grey: Image, mask: Image | None, threads: int) -> list[Row]:
     pore, reference = PoreSettings(target_count=_COUNT), ReferenceSettings(target_count=_COUNT)
     sift = cv2.SIFT_create()
-    ours, exact, peer = _race(
+    ours, exact, peer = race(
         lambda: detect_pores(grey, mask, pore, threads),
         lambda: detect_psift_reference(grey, mask, reference, threads),
         lambda: sift.detect(grey),
@@ -82,8 +75,8 @@ def _detectors(grey: Image, mask: Image | None, threads: int) -> list[Row]:
     )
     size = f"{grey.shape[1]}x{grey.shape[0]}"
     return [
-        _row(f"pore detector, {size}", ours, "cv2 SIFT.detect", peer),
-        _row(f"psift_reference detector, {size}", exact, "cv2 SIFT.detect", peer),
+        row(f"pore detector, {size}", ours, "cv2 SIFT.detect", peer),
+        row(f"psift_reference detector, {size}", exact, "cv2 SIFT.detect", peer),
     ]
 
 
@@ -94,8 +87,8 @@ def _psift(grey: Image, threads: int) -> Row:
     wanted = set(zip(keypoints.octave.tolist(), keypoints.level.tolist(), strict=True))
     levels = list(scale_levels(doubled, wanted, np.float32, threads))
     x, y, sigma = 2 * keypoints.x, 2 * keypoints.y, 2 * keypoints.sigma
-    (seconds,) = _race(lambda: psift_descriptors(levels, x, y, sigma, keypoints.octave, keypoints.level, 8, threads), repeats=3)
-    return _row("PSIFT-512 descriptors, scale space given", seconds, rate=len(keypoints) / seconds, unit="descriptors/s")
+    (seconds,) = race(lambda: psift_descriptors(levels, x, y, sigma, keypoints.octave, keypoints.level, 8, threads), repeats=3)
+    return row("PSIFT-512 descriptors, scale space given", seconds, rate=len(keypoints) / seconds, unit="descriptors/s")
 
 
 def _matching(threads: int) -> Row:
@@ -104,75 +97,35 @@ def _matching(threads: int) -> Row:
     other = (one[rng.permutation(_COUNT)] + 0.3 * rng.random((_COUNT, 128))).astype(np.float32)
     one, other = (array / np.linalg.norm(array, axis=1, keepdims=True) for array in (one, other))
     matcher = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
-    ours, peer = _race(lambda: mutual_nearest(one, other, None, threads), lambda: matcher.match(one, other), repeats=4)
+    ours, peer = race(lambda: mutual_nearest(one, other, None, threads), lambda: matcher.match(one, other), repeats=4)
     found = mutual_nearest(one, other, None, threads)
     same = {(m.queryIdx, m.trainIdx) for m in matcher.match(one, other)} == set(
         zip(found.index_1.tolist(), found.index_2.tolist(), strict=True)
     )
-    return _row(f"mutual nearest, 10k x 10k x 128, same matches: {same}", ours, "cv2 BFMatcher crossCheck", peer)
+    return row(f"mutual nearest, 10k x 10k x 128, same matches: {same}", ours, "cv2 BFMatcher crossCheck", peer)
 
 
 def _sampling(grey: Image, keypoints: Any, threads: int) -> Row:
     x, y, sigma = keypoints.x, keypoints.y, keypoints.sigma
 
     def warp() -> None:
-        for column, row, scale in zip(x, y, sigma, strict=True):
+        for at_x, at_y, scale in zip(x, y, sigma, strict=True):
             step = _CROP_FACTOR * scale / 64
-            matrix = np.array([[step, 0, column - 31.5 * step], [0, step, row - 31.5 * step]])
+            matrix = np.array([[step, 0, at_x - 31.5 * step], [0, step, at_y - 31.5 * step]])
             cv2.warpAffine(grey, matrix, (64, 64), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
 
-    ours, peer = _race(lambda: sample_patches(grey, x, y, sigma, _CROP_FACTOR, 64, threads), warp, repeats=4)
-    return _row("patches 64x64, anti-aliased", ours, "cv2.warpAffine loop", peer, len(x) / ours, "patches/s")
-
-
-def _description(threads: int) -> Row:
-    patches = torch.randint(0, 256, (2048, 1, 32, 32), generator=torch.Generator().manual_seed(1)).float()
-    network, plain = HyNet().eval(), EagerHyNet().eval()
-    with torch.inference_mode():
-        ours, peer = _race(lambda: network.raw(patches), lambda: plain.raw(patches), repeats=2)
-    return _row("HyNet description, float32", ours, "eager HyNet NCHW", peer, len(patches) / ours, "patches/s")
-
-
-def _training(threads: int) -> Row:
-    generator = torch.Generator().manual_seed(1)
-    anchors, positives = (torch.randint(0, 256, (512, 1, 32, 32), generator=generator).float() for _ in range(2))
-    free = torch.zeros(512, 512, dtype=torch.bool)
-    precision = choose_precision("auto", torch.device("cpu"))
-    network, plain = HyNet().train(), EagerHyNet().train()
-
-    def ours() -> None:
-        with torch.autocast("cpu", torch.bfloat16, precision == torch.bfloat16, cache_enabled=False):
-            raw = network.raw(anchors), network.raw(positives)
-        hynet_loss(*raw, free).backward()
-
-    seconds, peer = _race(ours, lambda: eager_hynet_loss(plain.raw(anchors), plain.raw(positives)).backward(), repeats=2)
-    name = f"HyNet training step, 512 x 2, {str(precision).removeprefix('torch.')}"
-    return _row(name, seconds, "eager float32 NCHW, sorting loss", peer, 1024 / seconds, "patches/s")
-
-
-def _race(*functions: Callable[[], Any], repeats: int) -> list[float]:
-    """Seconds of each function, the fastest of `repeats` turns after a warm-up."""
-    for function in functions:
-        function()
-    best = [float("inf")] * len(functions)
-    for _ in range(repeats):
-        for i, function in enumerate(functions):
-            started = time.perf_counter()
-            function()
-            best[i] = min(best[i], time.perf_counter() - started)
-    return best
+    ours, peer = race(lambda: sample_patches(grey, x, y, sigma, _CROP_FACTOR, 64, threads), warp, repeats=4)
+    return row("patches 64x64, anti-aliased", ours, "cv2.warpAffine loop", peer, len(x) / ours, "patches/s")
 
 
 def _peak_memory(images: Path, threads: int) -> float:
-    """Peak resident MB of a fresh process that detects pores on one photograph (Linux keeps it in VmHWM)."""
+    """Peak resident MB of a fresh process that detects pores on one photograph."""
     program = (
-        "import re, sys; from porepatch_lib.captures.views import *; from porepatch_lib.keypoints.pore import *\n"
+        "import sys; from porepatch_lib.captures.views import *; from porepatch_lib.keypoints.pore import *\n"
         "view = read_views(sys.argv[1])[0]\n"
         f"detect_pores(load_grey(view), load_mask(view), PoreSettings(target_count={_COUNT}), int(sys.argv[2]))\n"
-        "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024)"
     )
-    command = [sys.executable, "-c", program, str(images), str(threads)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return peak_memory_mb(program, str(images), str(threads))
 
 
 def _stages(results: Path) -> list[Row]:
@@ -182,22 +135,6 @@ def _stages(results: Path) -> list[Row]:
         jobs = pd.concat([pd.read_csv(path, sep="\t", na_values="-") for path in sorted(folder.rglob("*.tsv"))])
         rows.append({"stage": folder.name, "jobs": len(jobs), "seconds": jobs["s"].sum(), "peak MB": jobs["max_rss"].max()})
     return rows
-
-
-def _row(what: str, seconds: float, peer: str = "", peer_seconds: float = 0.0, rate: float = 0.0, unit: str = "") -> Row:
-    ratio = peer_seconds / seconds if peer else None
-    peers = {"peer": peer, "peer_seconds": peer_seconds or None, "ratio": ratio}
-    return {"what": what, "seconds": seconds, **peers, "rate": rate or None, "unit": unit, "peak_mb": None}
-
-
-def _table(rows: list[Row]) -> str:
-    return markdown_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-    return "" if value is None else str(value)
 
 
 def _machine(threads: int) -> str:
@@ -216,6 +153,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
     parser.add_argument("--results", type=Path, default=Path("results"), help="a finished run, for the stage timings")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--verification", type=Path, help="a folder of labelled patches for the FPR95 of bfloat16")
+    parser.add_argument("--weights", type=Path, help="of a trained HyNet, for the same; without it they are random")
+    parser.add_argument("--large", action="store_true", help="train on 450,000 patches too (1.84 GB in the temporary folder)")
     return parser.parse_args()
 
 

@@ -12,13 +12,13 @@ from porepatch_lib.descriptors.filter_response import FRN, TLU
 class EagerHyNet(nn.Module):
     """The same layers as `HyNet`, one module after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.3) -> None:
         super().__init__()
         channels = [(1, 32, 1), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1)]
         layers: list[nn.Module] = [FRN(1), TLU(1)]
         for wide_in, wide_out, stride in channels:
             layers += [nn.Conv2d(wide_in, wide_out, 3, stride=stride, padding=1), FRN(wide_out), TLU(wide_out)]
-        layers += [nn.Dropout(0.3), nn.Conv2d(128, 128, 8, bias=False), nn.BatchNorm2d(128, affine=False)]
+        layers += [nn.Dropout(dropout), nn.Conv2d(128, 128, 8, bias=False), nn.BatchNorm2d(128, affine=False)]
         self.layers = nn.Sequential(*layers)
 
     def raw(self, patches: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def _jittered_pair(channels: int, generator: torch.Generator) -> tuple[FRN, TLU]
 def test_network_contract() -> None:
     torch.manual_seed(0)
     network = HyNet().eval()
-    patches = torch.randint(0, 256, (70, 1, 32, 32)).float()  # more than two chunks, the last one partial
+    patches = torch.randint(0, 256, (70, 1, 32, 32)).float()  # more than one micro-batch, the last one partial
     with torch.no_grad():
         descriptors = network(patches)
         alone = network(patches[67:68])

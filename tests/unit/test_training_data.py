@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from porepatch_lib.descriptors.networks import halve_patches
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.training import data
-from porepatch_lib.training.augmentation import affine, augment, change, draw_changes, turn, warp
+from porepatch_lib.training.augmentation import affine, change, draw_changes, turn, warp
 from porepatch_lib.training.data import MappedPatches, ResidentPatches, halve, open_source, to_device
 from porepatch_lib.training.sampling import PointSampler, generator_for, make_sampler
 from porepatch_lib.training.settings import TrainingSettings
@@ -224,6 +224,11 @@ def test_too_few_points(caplog: pytest.LogCaptureFixture) -> None:
 
 
 # --- augmentation
+
+
+def augment(anchors: Tensor, positives: Tensor, settings: TrainingSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw and change, as a training step does."""
+    return change(anchors, positives, draw_changes(len(anchors), settings, generator))
 
 
 def _eight(patch: Tensor) -> list[Tensor]:
