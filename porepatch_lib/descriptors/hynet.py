@@ -6,12 +6,14 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from porepatch_lib.descriptors.filter_response import FRN, TLU, filter_response
 from porepatch_lib.descriptors.micro_batches import in_micro_batches
 from porepatch_lib.descriptors.network import DescriptorNetwork
 
-_MICRO_BATCH = 64  # patches: on a CPU a layer's output then stays in cache
+# Patches that pass the trunk at a time on a CPU. Larger parts cost the cache, smaller ones more calls.
+_TRAINING_PART, _EVALUATION_PART = 64, 128
 
 
 class HyNet(DescriptorNetwork):
@@ -37,11 +39,13 @@ class HyNet(DescriptorNetwork):
 
     def features(self, patches: Tensor) -> Tensor:
         """Map float32 patches (B,1,32,32), grey values 0..255, to (B,128), all but the last batch norm."""
-        x = in_micro_batches(self._trunk, patches, _MICRO_BATCH)
         dropout, convolution, _ = self.layer7
-        # A sum over 8192 values: few operations, best exact. Its 4 MB of weights are best read once for all patches.
-        with torch.autocast(x.device.type, enabled=False):
-            return cast(Tensor, convolution(dropout(x.to(cast(Tensor, convolution.weight).dtype)))).flatten(1)
+        # In the order in which channels-last numbers lie in memory.
+        columns = cast(nn.Conv2d, convolution).weight.permute(0, 2, 3, 1).flatten(1)
+        if self.training:
+            return _last_convolution(dropout(in_micro_batches(self._trunk, patches, _TRAINING_PART)), columns)
+        size = _EVALUATION_PART * (2 if torch.is_autocast_enabled(patches.device.type) else 1)  # of half the bytes
+        return in_micro_batches(lambda part: _last_convolution(self._trunk(part), columns), patches, size)
 
     def head(self, features: Tensor) -> Tensor:
         """Apply the last batch norm, without gain and offset, to (B,128)."""
@@ -58,6 +62,12 @@ class HyNet(DescriptorNetwork):
         for convolution, frn, tlu in (self.layer2, self.layer3, self.layer4, self.layer5, self.layer6):
             x = filter_response(convolution(x), cast(FRN, frn), cast(TLU, tlu))
         return x
+
+
+def _last_convolution(x: Tensor, columns: Tensor) -> Tensor:
+    """Map (B,128,8,8) to (B,128): a matrix product over 8192 values, few operations and best exact."""
+    with torch.autocast(x.device.type, enabled=False):
+        return functional.linear(x.to(columns.dtype).permute(0, 2, 3, 1).flatten(1), columns)
 
 
 def _block(channels_in: int, channels_out: int, stride: int = 1) -> tuple[nn.Module, ...]:
