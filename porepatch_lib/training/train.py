@@ -73,7 +73,7 @@ def _train(job: TrainingJob, workers: Workers, device: torch.device) -> None:
     settings = with_recipe(job.settings)
     network = initial_network(job, settings).to(device)
     if device.type == "cuda":  # where this order of memory is the fast one; on a CPU the networks see to it
-        network = network.to(memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run, data = prepare(network, job, settings, workers, device)
     _LOG.info("Training %s on %d points, %s, %s.", settings.architecture, len(run.sampler.starts), device, run.plan.precision)
     history = fit(network, run)
