@@ -36,8 +36,8 @@ def in_micro_batches(function: Callable[[Tensor], Tensor], patches: Tensor, size
     )
 
     def alone(part: Tensor) -> Tensor:
-        # These modes belong to a thread.
-        with torch.no_grad(), torch.inference_mode(inference), torch.autocast("cpu", dtype, autocast):
+        # These modes belong to a thread. Leaving inference mode out turns gradients on, so they are turned off after it.
+        with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", dtype, autocast):
             return function(part)
 
     parts = patches.split(min(size, -(-len(patches) // threads)))  # every thread gets some
@@ -51,6 +51,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
     def start() -> None:
         torch.set_num_threads(1)
+        torch.get_num_threads()  # the first call in a thread takes over a number: it has to be this one
         started.wait()
 
     before = torch.get_num_threads()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from porepatch_lib.descriptors.filter_response import FRN, TLU, filter_response
 from porepatch_lib.descriptors.hynet import HyNet
@@ -137,3 +137,21 @@ def test_bfloat16_descriptors_are_near_those_of_float32() -> None:
             rounded = network(patches)
     difference = (exact - rounded).abs().max().item()
     assert 0 < difference < 1e-2
+
+
+def test_threads_that_own_micro_batches_use_one_thread_and_no_gradient() -> None:
+    seen = []
+
+    def look(part: Tensor) -> Tensor:
+        for _ in range(2):  # the second look finds what a first use of the number of threads has changed
+            seen.append((torch.is_grad_enabled(), torch.get_num_threads()))
+        return part
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with torch.no_grad():
+            in_micro_batches(look, torch.zeros(8, 1, 4, 4), 2)
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {(False, 1)}

@@ -26,6 +26,7 @@ from porepatch_lib.patches.sheets import write_contact_sheet
 from porepatch_lib.reporting.summary import write_summary
 from porepatch_lib.sfm.reconstruct import SfmSettings, reconstruct_subject
 from porepatch_lib.tables import KEYPOINTS, MATCHES, TRACKS, empty_frame, write_table
+from porepatch_lib.training.job import TrainingJob
 from porepatch_lib.training.settings import TrainingSettings
 from porepatch_lib.training.train import train
 
@@ -102,7 +103,8 @@ def train_and_report(results: Path, train_set: Path, validation_set: Path) -> No
     train_files = [train_set / name for name in ("patches.npy", "index.parquet")]
     held_out = [validation_set / name for name in ("patches.npy", "index.parquet", "pairs.parquet")]
     settings = TrainingSettings(steps=2, points_per_batch=8, warmup_steps=1, validate_every=1, checkpoint_every=2)
-    train(*train_files, *held_out, *network, results / "checkpoint", settings, None, seed=1, threads=1, device="cpu")
+    folders = {"checkpoint_folder": results / "checkpoint", "tensorboard_folder": results / "logs/train"}
+    train(TrainingJob(*train_files, *held_out, *network, **folders, settings=settings, seed=1, threads=1, device="cpu"))
     images = {"p02": results / "captures/p02/images.parquet"}
     reports = [results / f"verification/photographs/{name}.json" for name in ("psift", "round0-hynet")]
     for report, weights in zip(reports, (None, network[0]), strict=True):
