@@ -27,7 +27,7 @@ check: $(VENV)/.test
 	$(BIN)/snakemake --lint
 
 bench: $(VENV)/.test $(VENV)/.kernels
-	$(BIN)/python tests/benchmarks/bench.py --output bench.json
+	$(BIN)/python tests/benchmarks/bench.py --large --output bench.json
 
 $(VENV)/.run: envs/requirements.txt envs/constraints.txt pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "PorePatch needs Python 3.11: install it, or say make PYTHON=<your python 3.11>."; exit 1; }

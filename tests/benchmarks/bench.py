@@ -54,7 +54,7 @@ def main() -> None:
         _psift(grey, arguments.threads),
         _matching(arguments.threads),
         _sampling(grey, keypoints, arguments.threads),
-        *network_rows(arguments.threads, arguments.verification, arguments.weights),
+        *network_rows(arguments.threads, *_trained(arguments.results)),
         *memory_rows(arguments.threads, arguments.large),
     ]
     stages = _stages(arguments.results)
@@ -62,6 +62,12 @@ def main() -> None:
     print(f"{machine}\n\n{table(rows)}")
     print(f"Stages of the last run in {arguments.results}, all jobs together:\n\n{table(stages)}" if stages else "")
     write_json(arguments.output, {"machine": machine, "peers": rows, "stages": stages})
+
+
+def _trained(results: Path) -> tuple[Path | None, Path | None]:
+    """Return the labelled test patches and the last HyNet of a finished run; without both, patches are drawn."""
+    patches, weights = results / "verification/rendered", sorted(results.glob("round*/model/hynet.safetensors"))
+    return (patches, weights[-1]) if weights and (patches / "pairs.parquet").exists() else (None, None)
 
 
 def _detectors(grey: Image, mask: Image | None, threads: int) -> list[Row]:
@@ -151,10 +157,10 @@ def _machine(threads: int) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("bench.json"))
-    parser.add_argument("--results", type=Path, default=Path("results"), help="a finished run, for the stage timings")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="a finished run: its stage timings, test patches and HyNet"
+    )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--verification", type=Path, help="a folder of labelled patches for the FPR95 of bfloat16")
-    parser.add_argument("--weights", type=Path, help="of a trained HyNet, for the same; without it they are random")
     parser.add_argument("--large", action="store_true", help="train on 450,000 patches too (1.84 GB in the temporary folder)")
     return parser.parse_args()
 
