@@ -20,5 +20,5 @@ STAGE_VERSIONS = {
     "verify": 1,
     "speed": 1,
     "benchmark": 1,
-    "summary": 2,
+    "summary": 3,
 }

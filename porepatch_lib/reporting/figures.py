@@ -114,7 +114,7 @@ def plot_training(curves: Mapping[int, pd.DataFrame]) -> Figure:
         validated = curve.dropna(subset="validation_fpr95")
         rate = np.maximum(100 * validated["validation_fpr95"], _LEAST_PERCENT)
         right.plot(validated["step"], rate, "o-", color=colour, markersize=3, label=f"round {r}")
-    left.set_ylabel("training loss per point, running mean")
+    left.set_ylabel("training loss, running mean")
     right.set_ylabel("validation FPR95 in %")
     right.set_yscale("log", subs=[2, 5])
     right.yaxis.set_major_formatter("{x:g}")

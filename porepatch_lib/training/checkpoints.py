@@ -24,7 +24,11 @@ _FILE_NAME = "checkpoint.safetensors"
 
 @dataclass
 class History:
-    """What happened so far. losses[i] belongs to step i + 1; validations are (step, FPR95), step 0 the initial weights."""
+    """What happened so far.
+
+    losses[i], as published (some are sums over the points), belongs to step i + 1; validations are (step, FPR95), step 0 the
+    initial weights.
+    """
 
     losses: list[float] = field(default_factory=list)
     validations: list[tuple[int, float]] = field(default_factory=list)
