@@ -30,6 +30,7 @@ from porepatch_lib.matching.nearest import mutual_nearest
 from porepatch_lib.patches.sampler import sample_patches
 from porepatch_lib.rendering.render import render_subject
 from porepatch_lib.rendering.settings import RenderSettings
+from porepatch_lib.rendering.sitting import Sitting
 from porepatch_lib.threads import limit_threads
 
 Image = np.ndarray
@@ -43,7 +44,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.parquet"
-        render_subject("bench", images, RenderSettings(views=2, width=2200, height=3208), seed=1, threads=arguments.threads)
+        render_subject(
+            Sitting("bench"), images, RenderSettings(views=2, width=2200, height=3208), seed=1, threads=arguments.threads
+        )
         view = read_views(images)[0]
         grey, mask = load_grey(view), load_mask(view)
         detectors = _detectors(grey, mask, arguments.threads)
