@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from porepatch_lib.descriptors.filter_response import FRN, TLU, filter_response
 from porepatch_lib.descriptors.micro_batches import in_micro_batches
-from porepatch_lib.descriptors.network import DescriptorNetwork
+from porepatch_lib.descriptors.network import DescriptorNetwork, channels_last
 
 # Sides of the network's three inputs, each the centre of the 64x64 patch: [0:64], [8:56], [16:48].
 CROP_SIDES = (64, 48, 32)
@@ -118,8 +118,7 @@ def _centre(patches: Tensor, side: int) -> Tensor:
     """Return the centre (B,1,side,side) of square patches (B,1,S,S), in memory with channels last."""
     margin = (patches.shape[-1] - side) // 2
     pixels = slice(margin, margin + side)
-    # With one channel both orders of memory are one; a convolution takes it as channels last only by these strides.
-    return patches[:, 0, pixels, pixels, None].movedim(-1, 1).contiguous(memory_format=torch.channels_last)
+    return channels_last(patches[:, :, pixels, pixels])
 
 
 def _fuse(weights: Tensor, *maps: Tensor) -> Tensor:

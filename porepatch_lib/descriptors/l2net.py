@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from porepatch_lib.descriptors.micro_batches import in_micro_batches
-from porepatch_lib.descriptors.network import DescriptorNetwork
+from porepatch_lib.descriptors.network import DescriptorNetwork, channels_last
 from porepatch_lib.descriptors.published_names import publish_as
 
 # (channels in, channels out, stride) of the convolutions 3x3
@@ -39,14 +39,6 @@ def standardise(patches: Tensor) -> Tensor:
     pixels = patches.shape[2] * patches.shape[3]
     deviation = (centred.square().sum(dim=(1, 2, 3), keepdim=True) / (pixels - 1)).sqrt()
     return centred / (deviation + 1e-7)
-
-
-def channels_last(patches: Tensor) -> Tensor:
-    """Return patches (B,1,S,S) whose strides say channels last, so that all convolutions after them keep that layout.
-
-    With one channel both layouts are the same bytes, and `contiguous` would leave the strides that say channels first.
-    """
-    return patches.to(memory_format=torch.channels_last)
 
 
 class L2NetFamily(DescriptorNetwork):

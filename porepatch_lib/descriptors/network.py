@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,3 +35,11 @@ class DescriptorNetwork(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """Return the descriptors (B,D) of patches (B,1,S,S), unit rows unless the network says otherwise."""
         return functional.normalize(self.raw(patches), dim=1)
+
+
+def channels_last(patches: Tensor) -> Tensor:
+    """Return patches (B,1,S,S) whose strides say channels last, so that all convolutions after them keep that layout.
+
+    With one channel both layouts are the same bytes, and `contiguous` would leave the strides that say channels first.
+    """
+    return patches.to(memory_format=torch.channels_last)

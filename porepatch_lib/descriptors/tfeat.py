@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from porepatch_lib.descriptors.l2net import channels_last, standardise
+from porepatch_lib.descriptors.l2net import standardise
 from porepatch_lib.descriptors.micro_batches import in_micro_batches
-from porepatch_lib.descriptors.network import DescriptorNetwork
+from porepatch_lib.descriptors.network import DescriptorNetwork, channels_last
 from porepatch_lib.descriptors.published_names import ignore_when_loading, publish_as
 
 # On a CPU, evaluation runs over this many patches at a time, so that a layer's output stays in cache.

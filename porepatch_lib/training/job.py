@@ -35,7 +35,8 @@ class TrainingJob:
 
     def save(self, path: Path) -> None:
         """Write the job as JSON."""
-        write_json(path, {name: str(value) if isinstance(value, Path) else value for name, value in self._fields()})
+        values = dataclasses.asdict(self)
+        write_json(path, {name: str(value) if isinstance(value, Path) else value for name, value in values.items()})
 
     @classmethod
     def load(cls, path: Path) -> TrainingJob:
@@ -45,7 +46,3 @@ class TrainingJob:
         for name in [*paths, "output_card", "output_curve", "checkpoint_folder", "tensorboard_folder"]:
             values[name] = Path(values[name]) if values[name] is not None else None
         return cls(**values | {"settings": TrainingSettings(**values["settings"])})
-
-    def _fields(self) -> list[tuple[str, Any]]:
-        named = [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
-        return [(name, dataclasses.asdict(value) if name == "settings" else value) for name, value in named]

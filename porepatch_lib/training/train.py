@@ -71,7 +71,7 @@ def _train(job: TrainingJob, workers: Workers, device: torch.device) -> None:
     torch.set_num_threads(job.threads)
     torch.backends.cudnn.deterministic = True
     settings = with_recipe(job.settings)
-    network = initial_network(job, settings).to(device)
+    network = _initial_network(job, settings).to(device)
     if device.type == "cuda":  # where this order of memory is the fast one; on a CPU the networks see to it
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run, data = prepare(network, job, settings, workers, device)
@@ -134,7 +134,7 @@ def _write(job: TrainingJob, run: Run, history: History, card: dict[str, Any]) -
     remove_checkpoint(job.checkpoint_folder)
 
 
-def initial_network(job: TrainingJob, settings: CompleteSettings) -> DescriptorNetwork:
+def _initial_network(job: TrainingJob, settings: CompleteSettings) -> DescriptorNetwork:
     torch.manual_seed(job.seed)
     architecture = settings.architecture
     network = build_network(architecture, job.networks)
