@@ -7,7 +7,7 @@ from typing import Any
 
 from porepatch_lib.config import suggestion
 from porepatch_lib.descriptors.networks import network_names
-from porepatch_lib.descriptors.registry import hand_made_names
+from porepatch_lib.descriptors.registry import descriptor_names
 from porepatch_lib.errors import PorePatchError
 
 
@@ -21,13 +21,9 @@ def benchmark_training(benchmark: Mapping[str, Any], networks: Mapping[str, str]
     Raises:
         PorePatchError: if a name is unknown, or given to two networks, or the budget names an architecture of its own.
     """
-    hand_made, built_in = hand_made_names(), network_names()
-    for name in networks:
-        if name in hand_made + built_in:
-            raise PorePatchError(f"The name '{name}' in networks belongs to a descriptor of PorePatch; choose another name.")
-    learned = built_in + list(networks)
+    known, learned = descriptor_names(networks), network_names(networks)
     for name in benchmark["descriptors"]:
-        _require_known(name, hand_made + learned, "benchmark.descriptors", "descriptor")
+        _require_known(name, known, "benchmark.descriptors", "descriptor")
     for name in benchmark["overrides"]:
         _require_known(name, learned, "benchmark.overrides", "network")
     for key, settings in {"training": benchmark["training"], **benchmark["overrides"]}.items():
