@@ -19,6 +19,8 @@ include: "rules/matching.smk"
 include: "rules/sfm.smk"
 include: "rules/patches.smk"
 include: "rules/training.smk"
+include: "rules/imports.smk"
+include: "rules/verification.smk"
 include: "rules/evaluation.smk"
 include: "rules/benchmark.smk"
 include: "rules/reporting.smk"
@@ -43,6 +45,8 @@ rule all:
     input:
         "<results>/report/summary.md",
         rules.captures.input,
+        rules.verification_table.output,
+        verification_files("_worst.png"),
 
 
 # The patch datasets of every round with their cards; of the last round what may be released, in UBC PhotoTour layout.

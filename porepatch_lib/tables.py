@@ -136,6 +136,23 @@ PATCHES = _table(
 # Labelled pairs of rows of the patch store.
 PATCH_PAIRS = _table("patch pairs", patch_1=pa.int64(), patch_2=pa.int64(), is_match=pa.bool_())
 
+HARD = "hard"  # kind of the non-matches that stand beside the headline, never in it
+
+# Labelled pairs of rows of a test set, with what they are divided by. `kind`: "match", "same_subject", "cross_subject", "hard" (a
+# non-match near by in the same photograph; never part of the headline), or "given" (a non-match of somebody else's list).
+# `angle_deg` is the angle between the two viewing directions, `octaves` |log2(sigma_1 / sigma_2)|, both -1 where unknown;
+# `region` is the part of the face under patch 1, "" where unknown.
+TEST_PAIRS = _table(
+    "test pairs",
+    patch_1=pa.int64(),
+    patch_2=pa.int64(),
+    is_match=pa.bool_(),
+    kind=pa.string(),
+    angle_deg=pa.float32(),
+    octaves=pa.float32(),
+    region=pa.string(),
+)
+
 
 def to_arrow(frame: pd.DataFrame, table: Table, origin: str | Path) -> pa.Table:
     """Convert `frame` to exactly the declared columns; `origin` names it in the error message."""

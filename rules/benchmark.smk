@@ -3,11 +3,11 @@
 
 use rule train as train_benchmark with:
     input:
-        train_patches=f"<results>/round{ROUNDS[-1]}/dataset/train/patches.npy",
-        train_index=f"<results>/round{ROUNDS[-1]}/dataset/train/index.parquet",
-        validation_patches=f"<results>/round{ROUNDS[-1]}/dataset/validation/patches.npy",
-        validation_index=f"<results>/round{ROUNDS[-1]}/dataset/validation/index.parquet",
-        validation_pairs=f"<results>/round{ROUNDS[-1]}/dataset/validation/pairs.parquet",
+        train_patches=f"{BENCHMARK_DATASET}/train/patches.npy",
+        train_index=f"{BENCHMARK_DATASET}/train/index.parquet",
+        validation_patches=f"{BENCHMARK_DATASET}/validation/patches.npy",
+        validation_index=f"{BENCHMARK_DATASET}/validation/index.parquet",
+        validation_pairs=f"{BENCHMARK_DATASET}/validation/pairs.parquet",
         initial_weights=[],
     output:
         weights="<results>/benchmark/model/{learned}.safetensors",
@@ -26,31 +26,6 @@ use rule train as train_benchmark with:
         version=STAGE_VERSIONS["train"],
     message:
         "Benchmark: training {wildcards.learned}"
-
-
-use rule verify as verify_benchmark with:
-    input:
-        patches="<results>/verification/{test_set}/patches.npy",
-        index="<results>/verification/{test_set}/index.parquet",
-        pairs="<results>/verification/{test_set}/pairs.parquet",
-        images=lambda w: expand(
-            "<results>/captures/{s}/images.parquet",
-            s=subjects_of("verification", w.test_set),
-        ),
-        weights=benchmark_weights,
-    output:
-        report="<results>/benchmark/{test_set}/{descriptor}.json",
-    log:
-        "<results>/logs/verify/benchmark-{test_set}-{descriptor}.log",
-    benchmark:
-        "<results>/benchmarks/verify/benchmark-{test_set}-{descriptor}.tsv"
-    wildcard_constraints:
-        descriptor=alternatives(config["benchmark"]["descriptors"]),
-    resources:
-        mem_mb=4000,
-        gpu=lambda w: int(w.descriptor in BENCHMARK_TRAINING),
-    message:
-        "Benchmark: verifying {wildcards.descriptor} on the test set {wildcards.test_set}"
 
 
 rule speed:
@@ -89,9 +64,7 @@ rule speed:
 rule benchmark:
     input:
         verification=benchmark_reports,
-        speeds=expand(
-            "<results>/benchmark/speed/{d}.json", d=config["benchmark"]["descriptors"]
-        ),
+        speeds=benchmark_speeds,
         cards=expand("<results>/benchmark/model/{a}.json", a=BENCHMARK_TRAINING),
     output:
         table="<results>/benchmark/descriptors.csv",

@@ -5,6 +5,7 @@ from porepatch_lib.benchmark.settings import benchmark_training
 from porepatch_lib.captures.sheet import MADE_MASKS, VARIATIONS, read_subjects, released
 from porepatch_lib.config import validate_config
 from porepatch_lib.descriptors.networks import check_architecture
+from porepatch_lib.descriptors.registry import sees_patch
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.versions import STAGE_VERSIONS
 
@@ -45,22 +46,42 @@ EXPORTED_SPLITS = [
     if any(released(SUBJECTS.loc[subject]) for subject in subjects_of(split))
 ]
 CAN_TRAIN = len(DATASET_SPLITS) == 2
-if config["rounds"] > 1 and not CAN_TRAIN:
+if config["rounds"] > 1 and len(SUBJECTS) and not CAN_TRAIN:
     missing = " and no ".join(sorted({"train", "validation"} - set(DATASET_SPLITS)))
     raise WorkflowError(
         f"The sheet {config['subjects']} has no {missing} subject, so no network can be trained for a second round: "
         "add one, or set rounds to 1."
     )
-TEST_SETS = [
-    source
-    for source in ("rendered", "photographs", "nersemble")
-    if subjects_of("verification", source)
+# Who labelled the pairs of a captured test set; of an imported one they are given.
+LABELS = {"rendered": "truth", "photographs": "tracks", "nersemble": "tracks"}
+CAPTURED_TEST_SETS = [
+    source for source in LABELS if subjects_of("verification", source)
 ]
+PATCH_SETS = config["patch_sets"]
+
+
+def patch_sets_of(part):
+    """Imported sets that serve a part; without any for validation the training sets hold some points out for it."""
+    named = [name for name, one in PATCH_SETS.items() if one["split"] == part]
+    return named or (patch_sets_of("train") if part == "validation" else [])
+
+
+HOLD_OUT = patch_sets_of("train") == patch_sets_of("validation")
+TEST_SETS = CAPTURED_TEST_SETS + patch_sets_of("verification")
 SFM_SUBJECTS = (
     subjects_of("train") + subjects_of("validation") + subjects_of("reconstruction")
 )
 TRAINED_ROUNDS = ROUNDS if CAN_TRAIN else []
+TRANSFERRED = config["descriptors"]["transferred"]
 NETWORKS = [f"round{r}-{ARCHITECTURE}" for r in TRAINED_ROUNDS]
+if patch_sets_of("train"):
+    NETWORKS.append(f"imported-{ARCHITECTURE}")
+# Where descriptors of no round train: the benchmark.
+BENCHMARK_DATASET = (
+    f"<results>/round{ROUNDS[-1]}/dataset"
+    if CAN_TRAIN
+    else "<results>/imported/dataset"
+)
 DETECTORS = ["pore", "psift_reference"]
 
 
@@ -68,6 +89,9 @@ wildcard_constraints:
     subject=alternatives(list(SUBJECTS.index)),
     split=alternatives(DATASET_SPLITS),
     test_set=alternatives(TEST_SETS),
+    patch_set=alternatives(list(PATCH_SETS)),
+    part="train|validation",
+    descriptor="[^/]+",
     architecture=ARCHITECTURE,
     learned=alternatives(list(BENCHMARK_TRAINING)),
     detector=alternatives(DETECTORS),
@@ -101,33 +125,94 @@ def initial_weights(wildcards):
     return round_weights(wildcards) if config["warm_start"] else []
 
 
+def architecture_of(name):
+    """The architecture of a transferred network, whose file may not name it; files of ours do."""
+    return TRANSFERRED[name]["architecture"] if name in TRANSFERRED else None
+
+
 def third_party(name):
     """The entry of `networks` that a job needs, so that registering another network runs nothing again."""
-    architecture = name.split("-", 1)[-1]  # of round<r>-<architecture>
+    architecture = (
+        architecture_of(name) or name.split("-", 1)[-1]
+    )  # of <run>-<architecture>
     return {n: path for n, path in config["networks"].items() if n == architecture}
 
 
 def network_weights(wildcards):
-    """Weights of a verification descriptor named round<r>-<architecture>; hand-made ones have none."""
-    if not wildcards.descriptor.startswith("round"):
-        return []
-    r, architecture = wildcards.descriptor.removeprefix("round").split("-", 1)
-    return f"<results>/round{r}/model/{architecture}.safetensors"
+    """Weights of a descriptor named <run>-<architecture>, or of a transferred network; hand-made ones have none."""
+    if wildcards.descriptor in TRANSFERRED:
+        return TRANSFERRED[wildcards.descriptor]["weights"]
+    run, _, architecture = wildcards.descriptor.partition("-")
+    trained = run in ("imported", "benchmark") or run.removeprefix("round").isdigit()
+    return f"<results>/{run}/model/{architecture}.safetensors" if trained else []
 
 
-def test_tracks(wildcards):
+def is_network(wildcards):
+    """1 for a network, which a GPU helps, 0 for a hand-made descriptor."""
+    return int(bool(network_weights(wildcards)))
+
+
+def verified(test_set):
+    """Descriptors compared on a test set; on an imported one, which has no photographs, those that see patches."""
+    names = config["descriptors"]["verified"]
+    if test_set in PATCH_SETS:
+        names = [name for name in names if sees_patch(name)]
+    return names + list(TRANSFERRED) + NETWORKS
+
+
+def labels_of(test_set):
+    """Who labelled the pairs of a test set; for tracks, by whose matches."""
+    labels = LABELS.get(test_set, "given")
+    matched_by = f" of {config['descriptors']['initial']}" if labels == "tracks" else ""
+    return labels + matched_by
+
+
+def people_of(test_set):
+    """Subjects of a captured test set; an imported one is its own."""
+    return (
+        [test_set] if test_set in PATCH_SETS else subjects_of("verification", test_set)
+    )
+
+
+def shown_in(test_set):
+    """Subjects whose patches may be shown."""
+    return [
+        subject
+        for subject in people_of(test_set)
+        if test_set in PATCH_SETS or released(SUBJECTS.loc[subject])
+    ]
+
+
+def test_tracks(subject):
     """Labels of a test subject: the rendered truth, or the tracks of round 0 for photographs."""
-    if SUBJECTS.loc[wildcards.subject, "source"] == "rendered":
-        return f"<results>/verification/tracks/{wildcards.subject}.parquet"
-    return f"<results>/round0/tracks/{wildcards.subject}.parquet"
+    if SUBJECTS.loc[subject, "source"] == "rendered":
+        return f"<results>/verification/tracks/{subject}.parquet"
+    return f"<results>/round0/tracks/{subject}.parquet"
 
 
-def verification_reports(wildcards):
-    """One JSON per test set and descriptor."""
+def verification_files(ending):
+    """One file per test set and descriptor."""
+    return [
+        f"<results>/verification/{t}/{d}{ending}"
+        for t in TEST_SETS
+        for d in verified(t)
+    ]
+
+
+def matching_reports(wildcards):
+    """One JSON per rendered test subject and descriptor of full photographs; of a bare patch there is no such thing."""
     return expand(
-        "<results>/verification/{t}/{d}.json",
-        t=TEST_SETS,
-        d=config["descriptors"]["verified"] + NETWORKS,
+        "<results>/verification/matching/{s}/{d}.json",
+        s=subjects_of("verification", "rendered"),
+        d=[d for d in verified("rendered") if not d.endswith("-bare")],
+    )
+
+
+def test_photographs(wildcards):
+    """The images tables of the subjects of a captured test set."""
+    return expand(
+        "<results>/captures/{s}/images.parquet",
+        s=subjects_of("verification", wildcards.test_set),
     )
 
 
@@ -138,18 +223,32 @@ def benchmark_weights(wildcards):
     return "<results>/benchmark/model/{descriptor}.safetensors"
 
 
+def benchmarked(test_set):
+    """Descriptors of the benchmark on a test set; see `verified`."""
+    names = config["benchmark"]["descriptors"]
+    can_see = lambda name: name in BENCHMARK_TRAINING or sees_patch(name)
+    return [name for name in names if test_set not in PATCH_SETS or can_see(name)]
+
+
 def benchmark_reports(wildcards):
-    """One JSON per test set and descriptor of the benchmark."""
-    if not TEST_SETS or (BENCHMARK_TRAINING and not CAN_TRAIN):
+    """One JSON per test set and descriptor of the benchmark; its own networks are named benchmark-<architecture>."""
+    can_train = CAN_TRAIN or patch_sets_of("train")
+    if not TEST_SETS or (BENCHMARK_TRAINING and not can_train):
         needed = "verification" if not TEST_SETS else "train and validation"
         raise WorkflowError(
-            f"The benchmark needs {needed} subjects: add some to {config['subjects']}."
+            f"The benchmark needs {needed} subjects: add some to {config['subjects']}, or patch_sets to the config."
         )
-    return expand(
-        "<results>/benchmark/{t}/{d}.json",
-        t=TEST_SETS,
-        d=config["benchmark"]["descriptors"],
-    )
+    return [
+        f"<results>/verification/{t}/{'benchmark-' if d in BENCHMARK_TRAINING else ''}{d}.json"
+        for t in TEST_SETS
+        for d in benchmarked(t)
+    ]
+
+
+def benchmark_speeds(wildcards):
+    """One JSON per descriptor of the benchmark, timed on the first test set."""
+    names = benchmarked(TEST_SETS[0]) if TEST_SETS else []
+    return expand("<results>/benchmark/speed/{d}.json", d=names)
 
 
 def detector_reports(wildcards):

@@ -67,7 +67,7 @@ rule card:
     input:
         index="<results>/round{r}/dataset/{split}/index.parquet",
         pairs="<results>/round{r}/dataset/{split}/pairs.parquet",
-        subjects=config["subjects"],
+        subjects=config["subjects"] or [],
     output:
         card="<results>/round{r}/dataset/{split}/card.json",
     log:

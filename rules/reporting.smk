@@ -3,7 +3,7 @@
 
 rule summary:
     input:
-        verification=verification_reports,
+        verification=verification_files(".json"),
         detectors=detector_reports,
         sfm=expand("<results>/round{r}/sfm/{s}", r=ROUNDS, s=SFM_SUBJECTS),
         cards=expand(

@@ -37,8 +37,8 @@ def measure_speed(
 ) -> None:
     """Time a descriptor on a test set, as the verification uses it, and write what was found as JSON.
 
-    A network describes stored patches that are in memory. A hand-made descriptor describes keypoints of whole photographs,
-    reading and blurring these included. The first pass, which may compile, is told apart.
+    What sees patches describes stored ones that are in memory. A descriptor of photographs describes keypoints of whole ones,
+    reading and blurring them included. The first pass, which may compile, is told apart.
 
     Args:
         descriptor: name for the report; without weights that of a hand-made one.
@@ -57,7 +57,7 @@ def measure_speed(
     crop_factor = float(frame["crop_factor"].iloc[0])
     chosen = descriptor_of_stage(descriptor, weights, crop_factor=crop_factor, threads=threads, device=device, networks=networks)
     rows = rows_of_whole_images(frame, PATCHES)
-    if chosen.learned:
+    if chosen.sees == "patch":
         rows = rows[:PATCHES]
         pixels = np.ascontiguousarray(store[rows])
         first, seconds = timed(lambda: chosen.describe(pixels))

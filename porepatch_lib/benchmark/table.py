@@ -20,6 +20,7 @@ from porepatch_lib.tables import Table, to_arrow
 _LOG = logging.getLogger(__name__)
 
 _FLOAT_BYTES = 4
+_OWN = "benchmark-"
 _COLUMNS = {
     "descriptor": pa.string(),
     "kind": pa.string(),
@@ -71,7 +72,8 @@ def write_benchmark(
     """Write the table of the benchmark as CSV, as a page and as ROC curves.
 
     Args:
-        verification: JSON reports of the verify stage; their order is that of the rows.
+        verification: JSON reports of the verify stage; their order is that of the rows. Networks of the benchmark are named
+            benchmark-<architecture> there, and <architecture> in the table.
         speeds: JSON reports of the speed stage, one per descriptor.
         cards: model cards (JSON) of the networks among them.
         table: CSV with the columns of `BENCHMARK`.
@@ -80,7 +82,7 @@ def write_benchmark(
     Raises:
         PorePatchError: if a descriptor has no speed report, a network no card, or a report lacks a key.
     """
-    reports = [_read(path) for path in verification]
+    reports = [_plainly_named(_read(path)) for path in verification]
     frame = benchmark_frame(reports, [_read(path) for path in speeds], [_read(path) for path in cards])
     arrow = to_arrow(frame, BENCHMARK, table)
     learned = set(frame["descriptor"][frame["kind"] == "learned"])
@@ -151,6 +153,11 @@ def _found(report: Report, others: Mapping[str, Report], what: str) -> Report:
     if report["descriptor"] not in others:
         raise PorePatchError(f"The benchmark has {report.path} but no {what} of '{report['descriptor']}'; run its rule again.")
     return others[report["descriptor"]]
+
+
+def _plainly_named(report: Report) -> Report:
+    name = report["descriptor"].removeprefix(_OWN)
+    return Report(report.path, {**report.content, "descriptor": name})
 
 
 def _known(value: float, decimals: int = 0) -> str:

@@ -32,17 +32,19 @@ _SOURCES = {
 _MENDS = {"masks": f"correct it, or write {MADE_MASKS} to have masks made"}
 
 
-def read_subjects(path: str | Path) -> pd.DataFrame:
+def read_subjects(path: str | Path | None) -> pd.DataFrame:
     """Read and check the subject sheet, a tab-separated file: the columns of `COLUMNS`, maybe some of `VARIATIONS` and `CARE`.
 
     Empty cells and columns that were left out are "". Relative paths in the sheet are relative to the current folder, as
-    everywhere in Snakemake. Blank lines and lines that begin with `#` are skipped.
+    everywhere in Snakemake. Blank lines and lines that begin with `#` are skipped. Without a sheet there are no subjects.
 
     Raises:
         PorePatchError: naming the sheet and the line, for unknown or missing columns, values outside
             `workflow/schemas/subjects.schema.yaml`, a name or a folder used twice, a path that cannot be read, a person in
             two splits, or a person held back in one row and worn in another.
     """
+    if path is None:
+        return pd.DataFrame(columns=[*COLUMNS, *_OPTIONAL], dtype=str)
     sheet = Path(path)
     lines = list(_lines(sheet))
     if len(lines) < 2:

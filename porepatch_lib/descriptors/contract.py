@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from porepatch_lib.keypoints.keypoints import Keypoints
-from porepatch_lib.patches.sampler import PATCH_SIZE
+from porepatch_lib.patches.sampler import PATCH_SIZE, sample_patches
+
+Sees = Literal["photograph", "patch"]
 
 
 class Descriptor(ABC):
@@ -17,7 +19,9 @@ class Descriptor(ABC):
 
     name: as in the registry, or the architecture of a network.
     dimension: D, the length of a row.
-    learned: a network, which sees only the patch; a hand-made descriptor sees more of an image than of a patch cut from it.
+    learned: a network.
+    sees: what it looks at when given keypoints of an image: the "photograph", as far as its support reaches, or the "patch" cut
+        from it, nothing around and no finer. One that sees the patch describes a keypoint as the patch of it, bit for bit.
     needs_mask: it looks at the mask too.
 
     Rows have unit length, or are zero where the image is flat. TFeat's published output has neither property and stays as it is.
@@ -26,6 +30,7 @@ class Descriptor(ABC):
     name: str
     dimension: int
     learned: bool = False
+    sees: Sees = "photograph"
     needs_mask: bool = False
 
     @overload
@@ -65,3 +70,19 @@ class Descriptor(ABC):
     @abstractmethod
     def _of_patches(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Describe at least one checked patch."""
+
+
+class PatchDescriptor(Descriptor):
+    """A descriptor that sees patches: keypoints of an image are cut out as patches of side crop_factor * sigma."""
+
+    sees: Sees = "patch"
+
+    def __init__(self, crop_factor: float, threads: int) -> None:
+        self._crop_factor, self._threads = crop_factor, threads
+
+    def _of_keypoints(
+        self, image: NDArray[np.uint8], keypoints: Keypoints, mask: NDArray[np.uint8] | None
+    ) -> NDArray[np.float32]:
+        return self._of_patches(
+            sample_patches(image, keypoints.x, keypoints.y, keypoints.sigma, self._crop_factor, threads=self._threads)
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,36 +31,60 @@ def describe_subject(
     threads: int,
     device: str = "auto",
     networks: Mapping[str, str] | None = None,
+    architecture: str | None = None,
 ) -> None:
     """Describe all keypoints of a subject and write unit rows, float16 (N,D), aligned with the rows of `keypoints`.
 
     With `weights` the network in them describes patches of side crop_factor * sigma; without, it is the hand-made `descriptor`.
-    `networks` gives third-party architectures, name -> "package.module:Class".
+    `networks` gives third-party architectures, name -> "package.module:Class", `architecture` that of weights that name none.
 
     Raises:
         PorePatchError: if the descriptor is unknown, the weights are missing or wrong, or an image is.
     """
     name = descriptor if weights is None else str(weights)
-    chosen = descriptor_of_stage(name, weights, crop_factor=crop_factor, threads=threads, device=device, networks=networks)
-    views, per_image = read_views_and_keypoints(images, keypoints)
-    descriptors = np.empty((sum(len(rows) for rows in per_image.values()), chosen.dimension), np.float16)
-    start = 0
-    for image_id, rows in progress(per_image.items(), f"describe ({name})", "image", len(per_image)):
-        descriptors[start : start + len(rows)] = _describe_view(chosen, views[image_id], rows)
-        start += len(rows)
+    chosen = descriptor_of_stage(
+        name,
+        weights,
+        crop_factor=crop_factor,
+        threads=threads,
+        device=device,
+        networks=networks,
+        architecture=architecture,
+    )
+    rows = [found.astype(np.float16) for _, found in describe_views(images, keypoints, chosen)]
+    descriptors = np.concatenate([np.empty((0, chosen.dimension), np.float16), *rows])
     write_array(output, descriptors)
-    _LOG.info("described %d keypoints of %d images with %s (%d-D)", len(descriptors), len(per_image), name, chosen.dimension)
+    _LOG.info("described %d keypoints of %d images with %s (%d-D)", len(descriptors), len(rows), name, chosen.dimension)
 
 
-def describe_rows(images: Mapping[str, str | Path], index: pd.DataFrame, descriptor: Descriptor) -> NDArray[np.float32]:
+def describe_views(
+    images: str | Path, keypoints: str | Path, descriptor: Descriptor
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield image_id and the descriptors (N,D) of the keypoints of every image of a subject that has any, in the table's order.
+
+    Raises:
+        PorePatchError: if the keypoints belong to other images, or an image is missing.
+    """
+    views, per_image = read_views_and_keypoints(images, keypoints)
+    for image_id, rows in progress(per_image.items(), f"describe ({descriptor.name})", "image", len(per_image)):
+        yield image_id, _describe_view(descriptor, views[image_id], rows)
+
+
+def describe_rows(
+    images: Mapping[str, str | Path],
+    index: pd.DataFrame,
+    descriptor: Descriptor,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
     """Describe the rows of a patch index (columns of the `patches` table) from the full images.
 
-    `images` gives the images table of every subject in the index. Returns float32 (N,D), row i = row i of `index`.
+    `images` gives the images table of every subject in the index. Returns float32 (N,D), row i = row i of `index`: `out`, which
+    may be a memory map, where it is given.
 
     Raises:
         PorePatchError: if a subject or image of the index is missing.
     """
-    descriptors = np.empty((len(index), descriptor.dimension), np.float32)
+    descriptors = np.empty((len(index), descriptor.dimension), np.float32) if out is None else out
     views = {(subject, view.image_id): view for subject, path in images.items() for view in read_views(path)}
     positions = index.groupby(["subject", "image_id"], sort=True).indices
     for key, rows in progress(positions.items(), f"describe ({descriptor.name})", "image", len(positions)):

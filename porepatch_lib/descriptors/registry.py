@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from porepatch_lib.config import suggestion
-from porepatch_lib.descriptors.bare_patches import describe_bare_psift
-from porepatch_lib.descriptors.contract import Descriptor
+from porepatch_lib.descriptors.bare_patches import BARE, NCC_SIDE, describe_bare, describe_bare_psift, ncc_descriptors
+from porepatch_lib.descriptors.contract import Descriptor, PatchDescriptor
 from porepatch_lib.descriptors.networks import describe_patches, load_network, network_names
 from porepatch_lib.descriptors.psift import describe_psift, describe_psift_reference
 from porepatch_lib.descriptors.sift import describe_sift
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.keypoints.keypoints import Keypoints
-from porepatch_lib.patches.sampler import PATCH_SIZE, sample_patches
+from porepatch_lib.patches.sampler import PATCH_SIZE
 from porepatch_lib.threads import map_threads
 
 if TYPE_CHECKING:
@@ -67,29 +67,44 @@ class SIFT(Descriptor):
         return np.concatenate(map_threads(one, patches, self._threads))
 
 
-class Learned(Descriptor):
-    """A network: keypoints of an image are cut out as patches of side crop_factor * sigma."""
+class Bare(PatchDescriptor):
+    """A hand-made descriptor that is given the bare patch, at a `sigma_px` in pixels of the patch."""
+
+    def __init__(self, name: str, sigma_px: float | None, crop_factor: float, threads: int) -> None:
+        super().__init__(crop_factor, threads)
+        self.name, self.dimension = name, BARE[name].dimension
+        self._sigma_px = PATCH_SIZE / crop_factor if sigma_px is None else sigma_px
+
+    def _of_patches(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return describe_bare(self.name, patches, self._sigma_px, self._threads)
+
+
+class NCC(PatchDescriptor):
+    """The pixels themselves, 32x32, less their mean: the floor under every descriptor."""
+
+    name, dimension = "ncc", NCC_SIDE * NCC_SIDE
+
+    def _of_patches(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return ncc_descriptors(patches)
+
+
+class Learned(PatchDescriptor):
+    """A network."""
 
     learned = True
 
     def __init__(
         self, name: str, network: DescriptorNetwork, crop_factor: float, threads: int, device: str, precision: str
     ) -> None:
+        super().__init__(crop_factor, threads)
         self.name, self.dimension, self.network = name, network.dimension, network
-        self._crop_factor, self._threads, self._device, self._precision = crop_factor, threads, device, precision
-
-    def _of_keypoints(
-        self, image: NDArray[np.uint8], keypoints: Keypoints, mask: NDArray[np.uint8] | None
-    ) -> NDArray[np.float32]:
-        return self._of_patches(
-            sample_patches(image, keypoints.x, keypoints.y, keypoints.sigma, self._crop_factor, threads=self._threads)
-        )
+        self._device, self._precision = device, precision
 
     def _of_patches(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         return describe_patches(self.network, patches, _BATCH_SIZE, self._device, self._threads, self._precision)
 
 
-_HAND_MADE: dict[str, Callable[[str, float, int], Descriptor]] = {
+_OF_PHOTOGRAPHS: dict[str, Callable[[str, float, int], Descriptor]] = {
     "psift": lambda name, crop_factor, threads: PSIFT(name, 8, crop_factor, threads),
     "psift128": lambda name, crop_factor, threads: PSIFT(name, 4, crop_factor, threads),
     "psift_reference": lambda name, crop_factor, threads: PSIFT(name, 8, crop_factor, threads, reference=True),
@@ -99,8 +114,16 @@ _HAND_MADE: dict[str, Callable[[str, float, int], Descriptor]] = {
 
 
 def hand_made_names() -> list[str]:
-    """Names of the descriptors that need no weights."""
-    return list(_HAND_MADE)
+    """Names of the descriptors that need no weights: those of photographs, those of bare patches, raw pixels."""
+    return [*_OF_PHOTOGRAPHS, *BARE, NCC.name]
+
+
+def sees_patch(name: str) -> bool:
+    """Tell whether a descriptor needs no photograph around the patch: all but SIFT, PSIFT and their kin with their real support.
+
+    A name that is none of `hand_made_names` is taken for a network's.
+    """
+    return name not in _OF_PHOTOGRAPHS
 
 
 def descriptor_names(networks: Mapping[str, str] | None = None) -> list[str]:
@@ -109,7 +132,7 @@ def descriptor_names(networks: Mapping[str, str] | None = None) -> list[str]:
     Raises:
         PorePatchError: if `networks` gives a name of ours.
     """
-    taken = sorted(_HAND_MADE.keys() & (networks or {}).keys())
+    taken = sorted(set(hand_made_names()) & (networks or {}).keys())
     if taken:
         raise PorePatchError(f"The name '{taken[0]}' in networks belongs to a descriptor of PorePatch; choose another name.")
     return hand_made_names() + network_names(networks)
@@ -121,6 +144,7 @@ def make_descriptor(
     weights: str | Path | None = None,
     crop_factor: float,
     threads: int,
+    sigma_px: float | None = None,
     device: str = "auto",
     precision: str = "auto",
     networks: Mapping[str, str] | None = None,
@@ -130,8 +154,10 @@ def make_descriptor(
     Args:
         name: one of `descriptor_names`.
         weights: safetensors of a network; its metadata may name no architecture, but no other than `name`.
-        crop_factor: side of a patch over sigma: of those a network gets cut, and of bare patches given to a hand-made descriptor.
+        crop_factor: side of a patch over sigma: of those cut for a descriptor that sees patches, and of bare patches given to one
+            that sees photographs.
         threads: of the CPU.
+        sigma_px: of a descriptor of `BARE`, in pixels of the 64 px patch; None: the keypoint's own, 64 / crop_factor.
         device, precision: of a network, see `resolve_device` and `choose_precision`.
         networks: third-party networks, name -> "package.module:Class".
 
@@ -139,10 +165,10 @@ def make_descriptor(
         PorePatchError: if the name is unknown, or a network's weights are missing, wrong, or given to a hand-made descriptor.
     """
     names = descriptor_names(networks)
-    if name in _HAND_MADE:
+    if name in hand_made_names():
         if weights is not None:
             raise PorePatchError(f"The descriptor '{name}' is hand-made and takes no weights; leave out {weights}.")
-        return _HAND_MADE[name](name, crop_factor, threads)
+        return _hand_made(name, crop_factor, threads, sigma_px)
     if name not in names:
         mend = suggestion(name, names) or f"; use one of {', '.join(names)}."
         raise PorePatchError(f"There is no descriptor '{name}'{mend}")
@@ -159,14 +185,23 @@ def descriptor_of_stage(
     threads: int,
     device: str,
     networks: Mapping[str, str] | None,
+    sigma_px: float | None = None,
+    architecture: str | None = None,
 ) -> Descriptor:
     """Return what a stage describes with: the network of `weights`, called `label`, or without weights the descriptor `label`.
 
-    Networks compute in float32 here, so that a stage's output does not depend on what the processor has.
+    Networks compute in float32 here, so that a stage's output does not depend on what the processor has. `architecture` is that
+    of weights whose metadata name none, as those that others published; `sigma_px` is as of `make_descriptor`.
 
     Raises:
         PorePatchError: as `make_descriptor`.
     """
     if weights is None:
-        return make_descriptor(label, crop_factor=crop_factor, threads=threads, networks=networks)
-    return Learned(label, load_network(weights, networks), crop_factor, threads, device, "float32")
+        return make_descriptor(label, crop_factor=crop_factor, threads=threads, sigma_px=sigma_px, networks=networks)
+    return Learned(label, load_network(weights, networks, architecture), crop_factor, threads, device, "float32")
+
+
+def _hand_made(name: str, crop_factor: float, threads: int, sigma_px: float | None) -> Descriptor:
+    if name in BARE:
+        return Bare(name, sigma_px, crop_factor, threads)
+    return NCC(crop_factor, threads) if name == NCC.name else _OF_PHOTOGRAPHS[name](name, crop_factor, threads)

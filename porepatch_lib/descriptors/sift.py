@@ -30,7 +30,7 @@ def describe_sift(grey: NDArray[np.uint8], keypoints: Keypoints, root: bool) -> 
     for rows in (np.flatnonzero(octave < 0), np.flatnonzero(octave >= 0)):
         if len(rows):
             descriptors[rows] = _compute(grey, keypoints.select(rows), octave[rows], layer[rows])
-    return _rooted(descriptors) if root else _unit(descriptors)
+    return rooted(descriptors) if root else _unit(descriptors)
 
 
 def octave_and_layer(sigma: NDArray[np.floating], shorter_side_px: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -39,6 +39,12 @@ def octave_and_layer(sigma: NDArray[np.floating], shorter_side_px: int) -> tuple
     coarsest = max(int(np.log2(max(shorter_side_px, 1) / _SMALLEST_OCTAVE_PX)), 0)
     octave = np.clip((steps - 1) // _LAYERS, -1, coarsest)
     return octave, np.clip(steps - _LAYERS * octave, 0, _LAYERS + 2)
+
+
+def rooted(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return RootSIFT (N,128) of SIFT at any length: the square root of the L1-normalised histogram; a zero row stays zero."""
+    sums = descriptors.sum(axis=1, keepdims=True)
+    return np.sqrt(descriptors / np.where(sums > 0, sums, 1)).astype(np.float32, copy=False)
 
 
 def _compute(
@@ -60,8 +66,3 @@ def _compute(
 def _unit(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(descriptors, axis=1, keepdims=True)
     return (descriptors / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)
-
-
-def _rooted(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
-    sums = descriptors.sum(axis=1, keepdims=True)
-    return np.sqrt(descriptors / np.where(sums > 0, sums, 1)).astype(np.float32, copy=False)

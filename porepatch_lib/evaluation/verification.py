@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from porepatch_lib.descriptors.describe import describe_rows
-from porepatch_lib.descriptors.registry import descriptor_of_stage
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.metrics import (
-    average_precision,
-    fdr95,
-    fpr95,
-    fpr95_hardnet,
-    fpr95_hynet,
-    fpr95_interval,
-    roc_curve,
-)
-from porepatch_lib.files import write_json
-from porepatch_lib.patches.store import open_store, point_numbers
-from porepatch_lib.tables import PATCH_PAIRS, read_table
+from porepatch_lib.evaluation.bootstrap import bootstrap, percentile_interval
+from porepatch_lib.evaluation.distances import pair_distances
+from porepatch_lib.evaluation.hpatches import HPatchesSettings, hpatches_tasks
+from porepatch_lib.evaluation.metrics import fpr95
+from porepatch_lib.evaluation.scores import PairScores, score_pairs
+from porepatch_lib.evaluation.strata import strata
+from porepatch_lib.files import read_array, read_json, write_json
+from porepatch_lib.patches.store import point_numbers
+from porepatch_lib.tables import HARD, PATCHES, TEST_PAIRS, read_table
 
 FloatArray = NDArray[np.float64]
-
-_PATCH_BLOCK = 1 << 14  # patches copied out of the store at a time
+IntArray = NDArray[np.int64]
+Report = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,135 +33,150 @@ _LOG = logging.getLogger(__name__)
 class VerificationSettings:
     """How a descriptor is verified.
 
-    bootstrap_repeats: resamples of the surface points behind the interval.
-    confidence: coverage of the interval.
+    bootstrap_repeats: resamples of the surface points behind the intervals and the comparisons of two descriptors.
+    strata_repeats: the same for every stratum.
+    confidence: coverage of the intervals.
     roc_points: most points kept of the ROC curve.
+    recalls_percent: recalls at which the false positive rate is given, beside 95.
     """
 
-    bootstrap_repeats: int = 200
+    bootstrap_repeats: int = 1000
+    strata_repeats: int = 200
     confidence: float = 0.95
     roc_points: int = 200
+    recalls_percent: tuple[int, ...] = (80, 90, 95, 99)
 
     def __post_init__(self) -> None:
-        if self.bootstrap_repeats < 1 or self.roc_points < 2 or not 0 < self.confidence < 1:
+        object.__setattr__(self, "recalls_percent", tuple(self.recalls_percent))
+        least = min(self.bootstrap_repeats, self.strata_repeats, self.roc_points - 1)
+        recalls = all(1 <= recall <= 100 for recall in self.recalls_percent)
+        if least < 1 or not 0 < self.confidence < 1 or not recalls:
             raise PorePatchError(
-                f"The verification settings {asdict(self)} are out of range; give at least 1 bootstrap_repeats, "
-                "a confidence between 0 and 1 and at least 2 roc_points."
+                f"The verification settings {asdict(self)} are out of range; give at least 1 repeat, a confidence between 0 and "
+                "1, at least 2 roc_points and recalls of 1 to 100 percent."
             )
+
+
+@dataclass(frozen=True)
+class LabelledPairs:
+    """Pairs of patches: is_match (N,) bool, and the surface points of both patches, point_1 and point_2 (N,)."""
+
+    is_match: NDArray[np.bool_]
+    point_1: IntArray
+    point_2: IntArray
+
+    def select(self, rows: NDArray[Any]) -> LabelledPairs:
+        """Return the pairs of some rows."""
+        return LabelledPairs(self.is_match[rows], self.point_1[rows], self.point_2[rows])
 
 
 def verify(
     test_set: str,
-    patches: Path,
+    labels: str,
     index: Path,
     pairs: Path,
-    images: Mapping[str, Path],
-    descriptor: str,
-    weights: Path | None,
+    descriptors: Path,
+    card: Path,
     output: Path,
     settings: VerificationSettings,
+    hpatches: HPatchesSettings,
     seed: int,
     threads: int,
-    device: str = "auto",
-    networks: Mapping[str, str] | None = None,
 ) -> None:
-    """Verify one descriptor and write its report as JSON.
+    """Verify one descriptor and write its report as JSON; docs/verification.md explains every key.
 
     Args:
-        test_set, descriptor: names for the report; without weights `descriptor` names a hand-made one.
-        patches, index, pairs: the test set: uint8 (N,64,64) and the tables `patches` and `patch pairs`.
-        images: the images table of every subject of the test set; hand-made descriptors see the whole image.
-        weights: safetensors of a network, which sees the stored patches.
-        output: JSON with descriptor, test_set, fpr95, fpr95_low, fpr95_high, average_precision, positives, negatives,
-            dimension, the named variants and the ROC curve. Rates are 0..1.
-        settings, seed: the interval; same seed, same file.
-        networks: third-party architectures, name -> "package.module:Class".
+        test_set, labels: names for the report; `labels` says who labelled the pairs: "truth", "tracks of <descriptor>", "given".
+        index, pairs: tables `patches` and `test pairs`.
+        descriptors, card: float32 (N,D), row i = row i of the index, and what is known of the descriptor.
+        output: JSON; rates are 0..1.
+        settings, hpatches: what is measured.
+        seed: of the resamples and of what HPatches' tasks draw. With one seed, all descriptors of a test set see the same.
 
     Raises:
-        PorePatchError: if the test set lacks matching or non-matching pairs, or the descriptor cannot be had.
+        PorePatchError: if the files do not belong together, a descriptor is broken, or there are no matches or no non-matches.
     """
-    store, frame = open_store(patches, index)
-    labelled = read_table(pairs, PATCH_PAIRS)
-    rows, numbers = np.unique(labelled[["patch_1", "patch_2"]].to_numpy(np.int64), return_inverse=True)
-    first, second = numbers.reshape(-1, 2).T
-    is_match = labelled["is_match"].to_numpy(bool)
-    if is_match.all() or not is_match.any():
+    frame, labelled, rows = read_table(index, PATCHES), read_table(pairs, TEST_PAIRS), read_array(descriptors)
+    if rows.ndim != 2 or len(rows) != len(frame):
+        raise PorePatchError(
+            f"The descriptors {descriptors} have shape {rows.shape} but {index} has {len(frame)} rows; delete them and run again."
+        )
+    if labelled["is_match"].all() or not labelled["is_match"].any():
         raise PorePatchError(
             f"The test pairs {pairs} need both matching and non-matching pairs; "
             "give the verification split more subjects or photographs."
         )
-    crop_factor = float(frame["crop_factor"].iloc[0])
-    chosen = descriptor_of_stage(descriptor, weights, crop_factor=crop_factor, threads=threads, device=device, networks=networks)
-    if chosen.learned:
-        blocks = [rows[start : start + _PATCH_BLOCK] for start in range(0, len(rows), _PATCH_BLOCK)]
-        descriptors = np.concatenate([chosen.describe(store[block]) for block in blocks])
-    else:
-        descriptors = describe_rows(images, frame.iloc[rows], chosen)
-    report = verification_report(
-        pair_distances(descriptors, first, second), is_match, *_points(frame, rows, first, second), settings, seed
-    )
-    report |= {
-        "descriptor": descriptor,
-        "test_set": test_set,
-        "dimension": int(descriptors.shape[1]),
-        "patches": len(rows),
-        "subjects": sorted(frame["subject"].unique()),
-        "crop_factor": crop_factor,
-        "seed": seed,
-    }
+    first, second = (labelled[name].to_numpy(np.int64) for name in ("patch_1", "patch_2"))
+    distances = pair_distances(rows, first, second, threads)
+    points = point_numbers(frame)
+    known = LabelledPairs(labelled["is_match"].to_numpy(bool), points[first], points[second])
+    headline = np.flatnonzero((labelled["kind"] != HARD).to_numpy())
+    report = read_json(card) | {"test_set": test_set, "labels": labels, "seed": seed}
+    report |= {"patches": len(frame), "subjects": sorted(frame["subject"].unique())}
+    report |= headline_report(distances[headline], known.select(headline), settings, seed, threads)
+    report["strata"] = strata_report(distances, labelled, known, settings, seed, threads)
+    report["hpatches"] = hpatches_tasks(rows, frame, labelled, distances, hpatches, seed, threads)
     write_json(output, report)
     _LOG.info(
         "%s on %s: FPR95 %.2f %% (%.2f .. %.2f)",
-        descriptor,
+        report["descriptor"],
         test_set,
         *(100 * report[key] for key in ("fpr95", "fpr95_low", "fpr95_high")),
     )
 
 
-def pair_distances(
-    descriptors: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64], block: int = 1 << 16
-) -> NDArray[np.float32]:
-    """Return the Euclidean distances (N,) of rows first[i] and second[i] of descriptors (M,D), `block` pairs at a time."""
-    distances = np.empty(len(first), np.float32)
-    for start in range(0, len(first), block):
-        rows = slice(start, start + block)
-        distances[rows] = np.linalg.norm(descriptors[first[rows]] - descriptors[second[rows]], axis=1)
-    return distances
+def headline_report(
+    distances: NDArray[np.float32], pairs: LabelledPairs, settings: VerificationSettings, seed: int, threads: int
+) -> Report:
+    """Return all numbers of the headline pairs with their intervals; rates 0..1."""
+    scores = score_pairs(distances, pairs.is_match, settings.recalls_percent, threads)
+    drawn = bootstrap(
+        distances,
+        pairs.is_match,
+        pairs.point_1,
+        pairs.point_2,
+        seed=seed,
+        repeats=settings.bootstrap_repeats,
+        threads=threads,
+    )
+    positives = int(np.count_nonzero(pairs.is_match))
+    negatives = len(pairs.is_match) - positives
+    report: Report = {"positives": positives, "negatives": negatives, "confidence": settings.confidence}
+    report |= _with_interval("fpr95", scores.fpr95, drawn.fpr95, settings, negatives)
+    report |= _with_interval("average_precision", scores.average_precision, drawn.average_precision, settings)
+    report |= _with_interval("auc", scores.auc, drawn.auc, settings)
+    report |= {
+        "fpr": {str(recall): rate for recall, rate in scores.fpr.items()},
+        "variants": {name: getattr(scores, name) for name in ("fpr95_hynet", "fpr95_hardnet", "fdr95")},
+        "roc": _roc(scores, settings.roc_points),
+        "bootstrap": {name: _numbers(getattr(drawn, name)) for name in ("fpr95", "average_precision")},
+    }
+    return report
 
 
-def verification_report(
-    distances: NDArray[np.floating],
-    is_match: NDArray[np.bool_],
-    point_1: NDArray[np.int64],
-    point_2: NDArray[np.int64],
+def strata_report(
+    distances: NDArray[np.float32],
+    labelled: pd.DataFrame,
+    known: LabelledPairs,
     settings: VerificationSettings,
     seed: int,
-) -> dict[str, Any]:
-    """Return all numbers of one verification, rates 0..1; `point_1`, `point_2` (N,) are the pairs' surface points."""
-    positives = int(np.count_nonzero(is_match))
-    low, high = fpr95_interval(
-        distances, is_match, point_1, point_2, seed=seed, repeats=settings.bootstrap_repeats, level=settings.confidence
-    )
-    false, true, _ = roc_curve(distances, is_match)
-    kept = thinned(false, true, settings.roc_points)
-    return {
-        "fpr95": fpr95(distances, is_match),
-        "fpr95_low": low,
-        "fpr95_high": high,
-        "confidence": settings.confidence,
-        "average_precision": average_precision(distances, is_match),
-        "positives": positives,
-        "negatives": len(is_match) - positives,
-        "variants": {
-            "fpr95_hynet": fpr95_hynet(distances, is_match) if positives >= 20 else None,
-            "fpr95_hardnet": fpr95_hardnet(distances, is_match),
-            "fdr95": fdr95(distances, is_match),
-        },
-        "roc": {"false_positive_rate": false[kept].tolist(), "recall": true[kept].tolist()},
-    }
+    threads: int,
+) -> list[Report]:
+    """Return FPR95 with its interval for every stratum of the pairs (columns of `test pairs`) that has enough of them."""
+    reports = []
+    for stratum in strata(labelled):
+        chosen, pairs = distances[stratum.rows], known.select(stratum.rows)
+        drawn = bootstrap(
+            chosen, pairs.is_match, pairs.point_1, pairs.point_2, seed=seed, repeats=settings.strata_repeats, threads=threads
+        )
+        positives = int(np.count_nonzero(pairs.is_match))
+        negatives = len(chosen) - positives
+        rates = _with_interval("fpr95", fpr95(chosen, pairs.is_match), drawn.fpr95, settings, negatives)
+        reports.append({"kind": stratum.kind, "group": stratum.group, "positives": positives, "negatives": negatives} | rates)
+    return reports
 
 
-def thinned(false: FloatArray, true: FloatArray, most: int) -> NDArray[np.int64]:
+def thinned(false: FloatArray, true: FloatArray, most: int) -> IntArray:
     """Return the indices of at most `most` points of a ROC curve, ends included.
 
     They are spread evenly over recall plus the logarithm of the false positive rate, the axes on which the curve is looked at.
@@ -179,9 +188,18 @@ def thinned(false: FloatArray, true: FloatArray, most: int) -> NDArray[np.int64]
     return np.unique(np.searchsorted(along, np.linspace(0.0, along[-1], most)))
 
 
-def _points(
-    frame: pd.DataFrame, rows: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the surface points of each pair's two patches."""
-    point = point_numbers(frame)[rows]
-    return point[first], point[second]
+def _roc(scores: PairScores, most: int) -> dict[str, list[float]]:
+    kept = thinned(scores.false_positive_rate, scores.recall, most)
+    return {"false_positive_rate": scores.false_positive_rate[kept].tolist(), "recall": scores.recall[kept].tolist()}
+
+
+def _with_interval(
+    name: str, estimate: float, drawn: FloatArray, settings: VerificationSettings, negatives: int | None = None
+) -> dict[str, float]:
+    low, high = percentile_interval(drawn, estimate, settings.confidence, negatives)
+    return {name: estimate, f"{name}_low": low, f"{name}_high": high}
+
+
+def _numbers(values: FloatArray) -> list[float | None]:
+    """Return numbers for JSON, None for NaN."""
+    return [None if np.isnan(value) else float(value) for value in values]

@@ -9,19 +9,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.patches.store import image_numbers, point_numbers, subject_numbers
 
 logger = logging.getLogger(__name__)
 
+Subjects = Literal["any", "same", "cross"]  # whom the two patches of a non-match show: anybody, one subject, two subjects
+
 _BLOCK = 1 << 20
 _MIN_DRAW = 1 << 10
 _MAX_DRAWS = 256
+_NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,20 @@ class PatchPoints:
             near[same] |= (self.key[found] == wanted) & (np.hypot(offset[:, 0], offset[:, 1]) < distance_px)
         return near
 
+    def shows(self, rows: NDArray[np.int64], others: NDArray[np.int64], subjects: Subjects) -> NDArray[np.bool_]:
+        """Whether rows[i] and others[i] show whom `subjects` asks for."""
+        if subjects == "any":
+            return np.ones(len(rows), np.bool_)
+        return (self.subject[rows] == self.subject[others]) == (subjects == "same")
+
+    def share(self, subjects: Subjects) -> float:
+        """Share of the ordered pairs of different points that show whom `subjects` asks for; 0 where there is none."""
+        if subjects == "any":
+            return 1.0
+        sizes = np.bincount(self.subject[self.first]).astype(np.float64)
+        everyone, same = sizes.sum() * (sizes.sum() - 1), (sizes * (sizes - 1)).sum()
+        return float((same if subjects == "same" else everyone - same) / max(1.0, everyone))
+
 
 def draw_pairs(index: pd.DataFrame, settings: PairSettings, rng: np.random.Generator) -> pd.DataFrame:
     """Draw unique labelled pairs of rows of `index` (columns of the `patches` table, sorted as in the store).
@@ -87,8 +106,8 @@ def draw_pairs(index: pd.DataFrame, settings: PairSettings, rng: np.random.Gener
     """
     points = PatchPoints(index)
     half = settings.pairs // 2
-    matches = _draw_matches(points, half, rng)
-    non_matches = _draw_non_matches(points, len(matches), settings.min_distance_px, rng)
+    matches = draw_matches(points, half, rng)
+    non_matches = draw_non_matches(points, len(matches), settings.min_distance_px, rng)
     taken = min(len(matches), len(non_matches))
     if taken < half:
         logger.warning("Only %d pairs instead of %d: the patches allow no more.", 2 * taken, settings.pairs)
@@ -98,7 +117,12 @@ def draw_pairs(index: pd.DataFrame, settings: PairSettings, rng: np.random.Gener
     return pd.DataFrame({"patch_1": chosen[order, 0], "patch_2": chosen[order, 1], "is_match": labels[order]})
 
 
-def _draw_matches(points: PatchPoints, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def draw_matches(points: PatchPoints, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw at most `wanted` pairs of rows (N,2) of one point, uniformly over points, then over the pairs of that point.
+
+    Without replacement, first row < second, in random order.
+    """
+
     def weighted() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         for size in np.unique(points.count[points.count > 1]):
             i, j = np.triu_indices(size, 1)
@@ -112,17 +136,28 @@ def _draw_matches(points: PatchPoints, wanted: int, rng: np.random.Generator) ->
     return _weighted_sample(weighted(), wanted, rng)
 
 
-def _draw_non_matches(points: PatchPoints, wanted: int, distance_px: float, rng: np.random.Generator) -> NDArray[np.int64]:
+def draw_non_matches(
+    points: PatchPoints, wanted: int, distance_px: float, rng: np.random.Generator, subjects: Subjects = "any"
+) -> NDArray[np.int64]:
+    """Draw at most `wanted` pairs of rows (N,2) of two points, uniformly over pairs of points, then over their patches.
+
+    The two never come closer than `distance_px` in a photograph of both, and show whom `subjects` asks for. Without
+    replacement, first row < second, in random order.
+    """
+    share = points.share(subjects)
+    if share == 0.0:
+        return np.empty((0, 2), np.int64)
     # Enumerating is exact and always ends; drawing with rejection is for stores with far more pairs than wanted.
     if len(points) * (len(points) - 1) // 2 <= max(_BLOCK, 8 * wanted):
-        return _weighted_sample(_all_non_matches(points, distance_px), wanted, rng)
+        return _weighted_sample(_all_non_matches(points, distance_px, subjects), wanted, rng)
     found = np.empty((0, 2), np.int64)
     for _ in range(_MAX_DRAWS):
-        missing = min(max(2 * (wanted - len(found)), _MIN_DRAW), _BLOCK)
+        missing = min(max(round(2 * (wanted - len(found)) / share), _MIN_DRAW), _BLOCK)
         chosen = rng.integers(len(points.count), size=(missing, 2))
         rows = points.first[chosen] + rng.integers(points.count[chosen])
         rows.sort(axis=1)
         rows = rows[chosen[:, 0] != chosen[:, 1]]
+        rows = rows[points.shows(rows[:, 0], rows[:, 1], subjects)]
         rows = rows[~points.near(rows[:, 0], rows[:, 1], distance_px)]
         found = _without_repeats(np.concatenate([found, rows]), len(points))
         if len(found) >= wanted:
@@ -130,13 +165,71 @@ def _draw_non_matches(points: PatchPoints, wanted: int, distance_px: float, rng:
     return found[:wanted]
 
 
-def _all_non_matches(points: PatchPoints, distance_px: float) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+def draw_hard_non_matches(
+    points: PatchPoints, matches: NDArray[np.int64], wanted: int, distance_px: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw at most `wanted` non-matches (N,2) that differ from a match by a small step in one photograph.
+
+    For a match of patches a and b, in random roles: patch a with the patch of another point that lies nearest to b, in pixels of
+    b's photograph, among those of `nearest_apart`. What is hard is chosen in space, never by the distance of a descriptor, so the
+    pairs favour none. At most one pair for each row of `matches` (M,2), no pair twice; first row < second, in the order of
+    `matches`.
+    """
+    found = np.empty((0, 2), np.int64)
+    swapped = rng.random(len(matches)) < 0.5
+    roles = np.where(swapped[:, None], matches[:, ::-1], matches)
+    for start in range(0, len(roles), max(1, wanted)):
+        kept, left = roles[start : start + wanted].T
+        nearest = nearest_apart(points, left, distance_px)
+        rows = np.stack([kept, nearest], axis=1)[nearest >= 0]
+        rows.sort(axis=1)
+        found = _without_repeats(np.concatenate([found, rows]), len(points))
+        if len(found) >= wanted:
+            break
+    return found[:wanted]
+
+
+def nearest_apart(points: PatchPoints, rows: NDArray[np.int64], distance_px: float) -> NDArray[np.int64]:
+    """Return for each of `rows` (N,) the nearest patch of its photograph that is surely of another point, -1 for none.
+
+    The two points never come closer than `distance_px` in this or another photograph of both.
+    """
+    nearest = np.full(len(rows), -1, np.int64)
+    patches_of, asked_of = _groups(points.image, points.images), _groups(points.image[rows], points.images)
+    for members, pending in zip(patches_of, asked_of, strict=True):
+        if len(pending) == 0:
+            continue
+        tree, count = cKDTree(points.xy[members]), min(_NEIGHBOURS, len(members))
+        while len(pending):
+            _, neighbours = tree.query(points.xy[rows[pending]], range(1, count + 1))
+            candidates = members[neighbours]
+            own, other = np.repeat(rows[pending], count), candidates.ravel()
+            apart = (points.point[own] != points.point[other]) & ~points.near(own, other, distance_px)
+            apart = apart.reshape(candidates.shape)
+            hit = apart.any(axis=1)
+            nearest[pending[hit]] = candidates[hit, apart[hit].argmax(axis=1)]
+            if count == len(members):
+                break
+            pending, count = pending[~hit], min(2 * count, len(members))
+    return nearest
+
+
+def _groups(number: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
+    """Return the positions of the numbers 0, 1, ... count - 1."""
+    order = np.argsort(number, kind="stable")
+    return np.split(order, np.searchsorted(number[order], np.arange(1, count)))
+
+
+def _all_non_matches(
+    points: PatchPoints, distance_px: float, subjects: Subjects
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     total = len(points)
     stride = max(1, _BLOCK // max(1, total))
     for start in range(0, total, stride):
         first, second = np.meshgrid(np.arange(start, min(start + stride, total)), np.arange(total), indexing="ij")
         rows = np.stack([first[first < second], second[first < second]], axis=1)
         rows = rows[points.point[rows[:, 0]] != points.point[rows[:, 1]]]
+        rows = rows[points.shows(rows[:, 0], rows[:, 1], subjects)]
         rows = rows[~points.near(rows[:, 0], rows[:, 1], distance_px)]
         yield rows, 1.0 / points.count[points.point[rows]].prod(axis=1)
 

@@ -21,6 +21,14 @@ from numpy.typing import NDArray
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import atomic_folder, write_json
 from porepatch_lib.patches.card import export_card, read_card, released_subjects, unstated_subjects
+from porepatch_lib.patches.phototour_reader import (
+    HYNET_PAIR_FILE,
+    find_pair_list,
+    read_cells,
+    read_pair_list,
+    read_point_ids,
+    sheet_of_cells,
+)
 from porepatch_lib.patches.sampler import PATCH_SIZE
 from porepatch_lib.patches.store import image_numbers, open_store, point_numbers
 from porepatch_lib.progress import progress
@@ -30,9 +38,6 @@ logger = logging.getLogger(__name__)
 
 _CELLS = 16
 _PER_SHEET = _CELLS * _CELLS
-_SHEET_PX = _CELLS * PATCH_SIZE
-# HyNet's loader opens this name whatever the number of pairs.
-HYNET_PAIR_FILE = "m50_100000_100000_0.txt"
 _NAMED_SUBJECTS = 8
 
 
@@ -92,24 +97,20 @@ def write_phototour(
 
 
 def read_phototour(folder: Path, pair_file: str | None = HYNET_PAIR_FILE) -> PhotoTour:
-    """Read a set in the PhotoTour layout, without the padding of the last sheet.
+    """Read a whole set into memory, without the padding of the last sheet; for small sets.
 
     Args:
-        folder: holds the sheets and `info.txt`.
+        folder: holds the sheets and `info.txt`, in any form that `phototour_reader` knows.
         pair_file: name of the pair list inside it, or None for no pairs.
 
     Raises:
         PorePatchError: if a file is missing or damaged, or the files contradict each other.
     """
-    point_ids = _read_columns(folder / "info.txt", (0,))[:, 0]
-    patches = _read_sheets(folder, len(point_ids))
-    if pair_file is None:
-        return PhotoTour(patches, point_ids, empty_frame(PATCH_PAIRS))
-    columns = _read_columns(folder / pair_file, (0, 1, 3, 4))
-    rows, points = columns[:, [0, 2]], columns[:, [1, 3]]
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(point_ids) or (point_ids[rows] != points).any()):
-        raise PorePatchError(f"The pair list {folder / pair_file} does not agree with info.txt beside it; restore the set.")
-    pairs = pd.DataFrame({"patch_1": rows[:, 0], "patch_2": rows[:, 1], "is_match": points[:, 0] == points[:, 1]})
+    point_ids = read_point_ids(folder)
+    patches = np.empty((len(point_ids), PATCH_SIZE, PATCH_SIZE), np.uint8)
+    for first, cells in read_cells(folder, len(point_ids)):
+        patches[first : first + len(cells)] = cells
+    pairs = read_pair_list(find_pair_list(folder, pair_file), point_ids) if pair_file else empty_frame(PATCH_PAIRS)
     return PhotoTour(patches, point_ids, pairs)
 
 
@@ -174,37 +175,11 @@ def _write_sheets(folder: Path, patches: NDArray[np.uint8], rows: NDArray[np.int
         cells = np.zeros((_PER_SHEET, PATCH_SIZE, PATCH_SIZE), np.uint8)
         block = patches[rows[number * _PER_SHEET : (number + 1) * _PER_SHEET]]
         cells[: len(block)] = block
-        sheet = cells.reshape(_CELLS, _CELLS, PATCH_SIZE, PATCH_SIZE).swapaxes(1, 2).reshape(_SHEET_PX, _SHEET_PX)
         path = folder / f"patches{number:0{digits}d}.bmp"
-        if not cv2.imwrite(str(path), sheet):
+        if not cv2.imwrite(str(path), sheet_of_cells(cells, _CELLS)):
             raise PorePatchError(f"Cannot write the sheet {path}; make room on the disk and run again.")
-
-
-def _read_sheets(folder: Path, count: int) -> NDArray[np.uint8]:
-    paths = sorted(folder.glob("patches*.bmp"))
-    if len(paths) != -(-count // _PER_SHEET):
-        raise PorePatchError(f"The set {folder} has {len(paths)} sheets for the {count} patches of info.txt; restore the set.")
-    patches = np.empty((count, PATCH_SIZE, PATCH_SIZE), np.uint8)
-    for number, path in enumerate(progress(paths, "PhotoTour sheets", "sheet", total=len(paths))):
-        sheet = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if sheet is None or sheet.shape != (_SHEET_PX, _SHEET_PX):
-            raise PorePatchError(f"The sheet {path} is unreadable or not {_SHEET_PX}x{_SHEET_PX}; restore the set.")
-        cells = sheet.reshape(_CELLS, PATCH_SIZE, _CELLS, PATCH_SIZE).swapaxes(1, 2).reshape(_PER_SHEET, PATCH_SIZE, PATCH_SIZE)
-        block = patches[number * _PER_SHEET : (number + 1) * _PER_SHEET]
-        block[:] = cells[: len(block)]
-    return patches
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
     with path.open("w", encoding="ascii", newline="\n") as stream:
         stream.writelines(lines)
-
-
-def _read_columns(path: Path, columns: tuple[int, ...]) -> NDArray[np.int64]:
-    try:
-        frame = pd.read_csv(path, sep=r"\s+", header=None, usecols=list(columns), dtype=np.int64)
-    except pd.errors.EmptyDataError:
-        return np.empty((0, len(columns)), np.int64)
-    except (OSError, ValueError) as error:
-        raise PorePatchError(f"Cannot read {path} ({error}); restore the PhotoTour set.") from error
-    return frame[list(columns)].to_numpy(np.int64)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from porepatch_lib.descriptors.network import DescriptorNetwork
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.evaluation.distances import pair_distances
 from porepatch_lib.evaluation.metrics import fpr95
-from porepatch_lib.evaluation.verification import pair_distances
 from porepatch_lib.tables import PATCH_PAIRS, read_table
 from porepatch_lib.training.data import PatchSource
 

@@ -27,8 +27,8 @@ from torch.nn import functional
 
 from porepatch_lib.descriptors.hynet import HyNet
 from porepatch_lib.descriptors.networks import halve_patches, load_network
+from porepatch_lib.evaluation.distances import pair_distances
 from porepatch_lib.evaluation.metrics import fpr95
-from porepatch_lib.evaluation.verification import pair_distances
 from porepatch_lib.tables import PATCH_PAIRS, read_table
 from porepatch_lib.training.losses.hynet import hynet_loss
 

@@ -21,17 +21,20 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from porepatch_lib.descriptors.bare_patches import ncc_descriptors, sweep_bare_psift
+from porepatch_lib.descriptors.bare_patches import best_sigma, ncc_descriptors, sweep_sigma
+from porepatch_lib.descriptors.describe import describe_rows
 from porepatch_lib.descriptors.networks import halve_patches
+from porepatch_lib.descriptors.registry import make_descriptor
+from porepatch_lib.evaluation.distances import pair_distances
 from porepatch_lib.evaluation.metrics import fpr95
 from porepatch_lib.evaluation.test_set import TruthSettings, write_truth_tracks
-from porepatch_lib.evaluation.verification import VerificationSettings, pair_distances, verify
+from porepatch_lib.evaluation.verification import LabelledPairs, VerificationSettings, headline_report
 from porepatch_lib.files import read_json, write_json
 from porepatch_lib.keypoints.detect import KeypointSettings, detect_subject
 from porepatch_lib.patches.dataset import build_dataset
 from porepatch_lib.patches.extract import PatchSettings, extract_subject_patches
 from porepatch_lib.patches.pairs import PairSettings
-from porepatch_lib.patches.store import open_store
+from porepatch_lib.patches.store import open_store, point_numbers
 from porepatch_lib.rendering.presets import render_settings
 from porepatch_lib.rendering.render import render_subject
 from porepatch_lib.rendering.settings import RenderSettings
@@ -54,7 +57,7 @@ def main() -> None:
         work = arguments.work or Path(temporary)
         captures = arguments.captures or _render(arguments, work)
         datasets = _build_test_set(captures, work, arguments)
-        rates = _full_image(datasets[24], {folder.name: folder / "images.parquet" for folder in captures}, work, arguments)
+        rates = _full_image(datasets[24], {folder.name: folder / "images.parquet" for folder in captures}, arguments)
         for factor, dataset in datasets.items():
             rates |= _bare_patches(factor, dataset, arguments)
     print(_table(rates))
@@ -109,39 +112,35 @@ def _build_test_set(captures: list[Path], work: Path, arguments: argparse.Namesp
     return datasets
 
 
-def _full_image(dataset: Path, images: dict[str, Path], work: Path, arguments: argparse.Namespace) -> Rates:
+def _full_image(dataset: Path, images: dict[str, Path], arguments: argparse.Namespace) -> Rates:
     rates: Rates = {}
+    _, index = open_store(dataset / "patches.npy", dataset / "index.parquet")
+    first, second, is_match = _pairs(dataset)
+    points = point_numbers(index)
+    labelled = LabelledPairs(is_match, points[first], points[second])
     for name in FULL_IMAGE:
-        output = work / "verification" / f"{name}.json"
-        verify(
-            "difficulty",
-            dataset / "patches.npy",
-            dataset / "index.parquet",
-            dataset / "pairs.parquet",
-            images,
-            name,
-            None,
-            output,
-            VerificationSettings(),
-            arguments.seed,
-            arguments.threads,
-        )
-        report = read_json(output)
-        rates |= {key: report[key] for key in ("patches", "positives", "negatives")}
+        descriptor = make_descriptor(name, crop_factor=24, threads=arguments.threads)
+        distances = pair_distances(describe_rows(images, index, descriptor), first, second, arguments.threads)
+        report = headline_report(distances, labelled, VerificationSettings(), arguments.seed, arguments.threads)
+        rates |= {"patches": len(index)} | {key: report[key] for key in ("positives", "negatives")}
         rates[f"{name}, photograph"] = [report[key] for key in ("fpr95", "fpr95_low", "fpr95_high")]
     return rates
+
+
+def _pairs(dataset: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    pairs = read_table(dataset / "pairs.parquet", PATCH_PAIRS)
+    first, second = (pairs[name].to_numpy(np.int64) for name in ("patch_1", "patch_2"))
+    return first, second, pairs["is_match"].to_numpy(bool)
 
 
 def _bare_patches(factor: int, dataset: Path, arguments: argparse.Namespace) -> Rates:
     """FPR95 on bare patches; the sweeps of PSIFT as {sigma: rate} beside the best of them."""
     patches, _ = open_store(dataset / "patches.npy", dataset / "index.parquet")
-    pairs = read_table(dataset / "pairs.parquet", PATCH_PAIRS)
-    first, second = (pairs[name].to_numpy(np.int64) for name in ("patch_1", "patch_2"))
-    is_match = pairs["is_match"].to_numpy(bool)
+    first, second, is_match = _pairs(dataset)
     rates: Rates = {}
-    for bins, name in ((8, "psift"), (4, "psift128")):
-        sweep = sweep_bare_psift(patches, first, second, is_match, SIGMAS_PX, bins, arguments.threads)
-        best = min(sweep, key=lambda sigma: sweep[sigma])
+    for name in ("psift", "psift128"):
+        sweep = sweep_sigma(f"{name}-bare", patches, first, second, is_match, SIGMAS_PX, arguments.threads)
+        best = best_sigma(sweep)
         rates[f"{name}, bare {factor}, best at {best} px"] = sweep[best]
         rates[f"{name}, bare {factor}, sweep"] = {f"{sigma}": rate for sigma, rate in sweep.items()}
     described = {"ncc": ncc_descriptors(patches)}

@@ -9,6 +9,7 @@ import pytest
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.evaluation.metrics import fpr95, fpr95_hardnet, fpr95_hynet
+from porepatch_lib.evaluation.scores import score_pairs
 
 SETS = [
     "ties_200_300",
@@ -56,3 +57,11 @@ def test_order_of_pairs_is_irrelevant(case):
     distances, is_match, expected = case
     order = np.random.default_rng(1).permutation(len(distances))
     assert fpr95(distances[order], is_match[order]) == expected["fpr95_exact"]
+
+
+def test_scores_out_of_one_sort(case):
+    distances, is_match, expected = case
+    scores = score_pairs(distances, is_match)
+    assert scores.fpr95 == scores.fpr[95] == expected["fpr95_exact"]
+    assert scores.fpr95_hynet == expected["hynet_cal_fpr95"]
+    assert scores.fpr95_hardnet == expected["hardnet_rule_positives_first_in_ties"]

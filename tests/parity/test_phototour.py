@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from porepatch_lib.files import write_array
+from porepatch_lib.patches.imported import PatchSetSettings, import_patch_set
 from porepatch_lib.patches.phototour import HYNET_PAIR_FILE, PhotoTour, export_phototour, read_phototour, write_phototour
-from porepatch_lib.tables import PATCH_PAIRS, PATCHES, write_table
+from porepatch_lib.patches.store import open_store
+from porepatch_lib.tables import PATCH_PAIRS, PATCHES, TEST_PAIRS, read_table, write_table
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +85,19 @@ def test_published_loader_reads_our_export(folder, expected, tmp_path):
     np.testing.assert_array_equal(cells[: len(all_points)], expected["train.patch64"][:, 0])
     np.testing.assert_array_equal(all_points, expected["train.pointID"])
     assert labels_as_hynet(point_ids, index).sum() == 100
+
+
+@pytest.mark.parametrize("pair_file", [None, "PsPDv0_m50_100000_100000.txt"])
+def test_imported_pairs_show_the_patches_of_the_published_loader(folder, expected, tmp_path, pair_file):
+    outputs = tmp_path / "patches.npy", tmp_path / "index.parquet", tmp_path / "pairs.parquet"
+    settings = PatchSetSettings(str(folder), "verification", pair_file)
+    import_patch_set("tinyface", "verification", *outputs, settings, hold_out=False, seed=0)
+    patches, index = open_store(*outputs[:2])
+    pairs = read_table(outputs[2], TEST_PAIRS)
+    rows = pairs[["patch_1", "patch_2"]].to_numpy()
+    np.testing.assert_array_equal(patches[rows], expected["test.patch64"][:, 0][expected["test.index"]])
+    np.testing.assert_array_equal(index["point_id"].to_numpy()[rows], expected["test.pointID"][expected["test.index"]])
+    np.testing.assert_array_equal(pairs["is_match"], labels_as_hynet(expected["test.pointID"], expected["test.index"]))
+    interest = np.loadtxt(folder / "interest.txt")[index["keypoint_id"]]
+    np.testing.assert_allclose(pairs["octaves"], np.abs(interest[rows[:, 0], 4] - interest[rows[:, 1], 4]), rtol=1e-6)
+    np.testing.assert_array_equal(index["image_id"], interest[:, 0])

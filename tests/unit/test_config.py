@@ -12,7 +12,11 @@ import yaml
 from porepatch_lib.captures.photographs import PhotographSettings
 from porepatch_lib.config import SCHEMAS, validate_config
 from porepatch_lib.evaluation.audit import AuditSettings
+from porepatch_lib.evaluation.describe_test import SweepSettings
 from porepatch_lib.evaluation.detectors import DetectorSettings
+from porepatch_lib.evaluation.hpatches import HPatchesSettings
+from porepatch_lib.evaluation.matching_score import MatchingScoreSettings
+from porepatch_lib.evaluation.test_pairs import VerificationPairSettings
 from porepatch_lib.evaluation.test_set import TruthSettings
 from porepatch_lib.evaluation.verification import VerificationSettings
 from porepatch_lib.keypoints.detect import KeypointSettings, make_detector
@@ -38,6 +42,10 @@ _SECTIONS = {
     "pairs": PairSettings,
     "training": TrainingSettings,
     "truth": TruthSettings,
+    "test_pairs": VerificationPairSettings,
+    "sweep": SweepSettings,
+    "hpatches": HPatchesSettings,
+    "matching_score": MatchingScoreSettings,
     "verification": VerificationSettings,
     "detector_evaluation": DetectorSettings,
     "audit": AuditSettings,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from porepatch_lib.descriptors.bare_patches import describe_bare_psift
+from porepatch_lib.descriptors.bare_patches import BARE, describe_bare, describe_bare_psift, ncc_descriptors
 from porepatch_lib.descriptors.describe import describe_subject
 from porepatch_lib.descriptors.networks import (
     build_network,
@@ -23,13 +23,20 @@ from porepatch_lib.descriptors.networks import (
     network_names,
     resolve_device,
 )
-from porepatch_lib.descriptors.registry import descriptor_names, hand_made_names, make_descriptor
+from porepatch_lib.descriptors.registry import (
+    descriptor_names,
+    descriptor_of_stage,
+    hand_made_names,
+    make_descriptor,
+    sees_patch,
+)
 from porepatch_lib.descriptors.sift import describe_sift
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.keypoints.keypoints import Keypoints
 from porepatch_lib.patches.sampler import sample_patches
 
-DIMENSIONS = {"psift": 512, "psift128": 128, "psift_reference": 512, "sift": 128, "rootsift": 128, "afsrnet": 384}
+DIMENSIONS = {"psift": 512, "psift_reference": 512, "psift-bare": 512, "ncc": 1024, "afsrnet": 384}  # of others 128
+PHOTOGRAPH = {"psift", "psift128", "psift_reference", "sift", "rootsift"}
 PLAIN = """
 import torch
 from torch import nn
@@ -135,8 +142,9 @@ def test_every_descriptor_takes_keypoints_and_patches(name, weights):
         assert len(np.unique(rows, axis=0)) == 9
         if name != "tfeat":
             np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
-    if descriptor.learned:
-        np.testing.assert_array_equal(descriptor.describe(grey, keypoints), descriptor.describe(patches))
+    assert (descriptor.sees == "patch") == sees_patch(name) == (name not in PHOTOGRAPH)
+    same = np.array_equal(descriptor.describe(grey, keypoints), descriptor.describe(patches))
+    assert same == sees_patch(name)
     assert descriptor.describe(patches[:0]).shape == descriptor.describe(grey, keypoints_at([], [], [])).shape
     assert descriptor.describe(patches[:0]).dtype == np.float32
 
@@ -161,6 +169,24 @@ def test_psift_of_bare_patches_takes_sigma_from_the_crop_factor(name, bins, weig
     found = made(name, weights, 48.0).describe(patches)
     np.testing.assert_array_equal(found, describe_bare_psift(patches, 64 / 48, bins))
     assert not np.allclose(found, made(name, weights, 24.0).describe(patches), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_bare_descriptors_take_the_sigma_given_or_the_keypoints_own(name):
+    patches = np.stack([texture(seed, 64) for seed in range(3)])
+    of_crop = make_descriptor(name, crop_factor=32.0, threads=1)
+    np.testing.assert_array_equal(of_crop.describe(patches), describe_bare(name, patches, 2.0))
+    given = make_descriptor(name, crop_factor=0.0, threads=1, sigma_px=3.7)  # of patches alone; the crop factor is unknown
+    np.testing.assert_array_equal(given.describe(patches), describe_bare(name, patches, 3.7))
+
+
+def test_ncc_is_of_the_patches_pixels():
+    patches = np.stack([texture(seed, 64) for seed in range(3)])
+    np.testing.assert_array_equal(make_descriptor("ncc", crop_factor=24.0, threads=1).describe(patches), ncc_descriptors(patches))
+
+
+def test_networks_of_any_name_see_patches():
+    assert all(sees_patch(name) for name in ("round1-hynet", "tfeat-liberty", *BARE, "ncc"))
 
 
 def test_psift_of_a_bare_patch_is_that_of_the_image_where_its_support_fits(weights):
@@ -215,6 +241,9 @@ def test_sift_of_a_patch_is_at_its_middle(weights):
         ("sift", {"weights": "some.safetensors"}, "takes no weights; leave out some.safetensors"),
         ("means", {"networks": {"hynet": "own_networks:Means"}}, "belongs to a network of PorePatch"),
         ("sift", {"networks": {"psift": "own_networks:Means"}}, "belongs to a descriptor of PorePatch"),
+        ("sift", {"networks": {"ncc": "own_networks:Means"}}, "belongs to a descriptor of PorePatch"),
+        ("psift-bear", {}, "did you mean 'psift-bare'"),
+        ("ncc", {"weights": "some.safetensors"}, "takes no weights"),
     ],
 )
 def test_wrong_names_are_user_errors(name, given, words):
@@ -241,6 +270,10 @@ def test_published_weights_without_metadata_load(shared, name, file):
     assert np.isfinite(rows).all()
     with pytest.raises(PorePatchError, match="do not name their architecture"):
         load_network(path)
+    stage = {"crop_factor": 24.0, "threads": 1, "device": "cpu", "networks": None}
+    transferred = descriptor_of_stage("my-name", path, **stage, architecture=name)
+    assert transferred.name == "my-name"
+    np.testing.assert_array_equal(transferred.describe(np.stack([texture(seed, 64) for seed in range(4)])), rows)
 
 
 class Evil:

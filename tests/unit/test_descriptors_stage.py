@@ -23,6 +23,7 @@ from porepatch_lib.geometry import Camera
 from porepatch_lib.keypoints.keypoints import Keypoints, write_keypoints
 
 HAND_MADE = hand_made_names()
+DIMENSIONS = {"psift": 512, "psift_reference": 512, "psift-bare": 512, "ncc": 1024}
 
 
 def describe_image(name: str, grey: np.ndarray, keypoints: Keypoints, threads: int) -> np.ndarray:
@@ -107,7 +108,7 @@ def test_hand_made_descriptors_keep_the_contract(name: str) -> None:
     grey, keypoints = _texture(4), _keypoints(40)
     rows = describe_image(name, grey, keypoints, 1)
     assert rows.dtype == np.float32
-    assert rows.shape == (40, {"psift": 512, "psift_reference": 512}.get(name, 128))
+    assert rows.shape == (40, DIMENSIONS.get(name, 128))
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     order = np.random.default_rng(0).permutation(40)
     np.testing.assert_array_equal(describe_image(name, grey, keypoints.select(order), 2), rows[order])
@@ -210,6 +211,9 @@ def test_rows_of_a_patch_index_are_described_in_its_order(subject: tuple[Path, P
     found = describe_rows({"s": subject[0]}, index, rootsift)
     expected = np.concatenate([describe_image("rootsift", _texture(i), points, 1) for i, points in per_image.items()])
     np.testing.assert_array_equal(found, expected[order])
+    given = np.zeros_like(found)
+    assert describe_rows({"s": subject[0]}, index, rootsift, given) is given
+    np.testing.assert_array_equal(given, found)
     assert describe_rows({"s": subject[0]}, index[:0], rootsift).shape == (0, 128)
     with pytest.raises(PorePatchError, match="no images table"):
         describe_rows({}, index, rootsift)

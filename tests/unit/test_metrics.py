@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import mannwhitneyu
 
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.evaluation.distances import pair_distances
 from porepatch_lib.evaluation.metrics import (
+    auc,
     average_precision,
     false_positive_rate,
     fdr95,
     fpr95,
     fpr95_hardnet,
     fpr95_hynet,
-    fpr95_interval,
     needed,
     roc_curve,
 )
+from porepatch_lib.evaluation.scores import score_pairs
 
-METRICS = [fpr95, fpr95_hardnet, fdr95, average_precision, roc_curve]
+METRICS = [fpr95, fpr95_hardnet, fdr95, average_precision, auc, roc_curve, score_pairs]
 
 
 def pairs(positive, negative):
@@ -90,6 +95,26 @@ def test_average_precision():
     assert average_precision(*pairs([5, 5, 5], [5])) == 0.75
 
 
+def test_auc():
+    assert auc(*pairs([1, 2], [3, 4])) == 1.0
+    assert auc(*pairs([3, 4], [1, 2])) == 0.0
+    assert auc(*pairs([5, 5], [5, 5, 5])) == 0.5
+    # 1 is nearer than both, 2 than one and level with the other, 4 than none: 2 + 1.5 + 0 of 6 couples.
+    assert auc(*pairs([1, 2, 4], [2, 3])) == 3.5 / 6
+
+
+@settings(max_examples=60, deadline=None)
+@given(verification_sets())
+def test_auc_is_the_mann_whitney_statistic_and_the_area_under_the_curve(case):
+    distances, is_match = case
+    positive, negative = distances[is_match], distances[~is_match]
+    statistic = mannwhitneyu(negative, positive, method="asymptotic").statistic
+    assert auc(distances, is_match) == pytest.approx(statistic / (len(positive) * len(negative)), abs=1e-12)
+    false, true, _ = roc_curve(distances, is_match)
+    assert auc(distances, is_match) == pytest.approx(np.trapezoid(true, false), abs=1e-12)
+    assert auc(-distances, is_match) == pytest.approx(1 - auc(distances, is_match), abs=1e-12)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_sets_that_allow_no_metric_are_refused(metric):
     for distances, is_match in [pairs([], [1]), pairs([1], []), pairs([], []), pairs([np.nan], [1]), pairs([1], [np.nan])]:
@@ -105,7 +130,7 @@ def test_only_the_order_of_distances_matters(case, random):
     distances, is_match = case
     order = np.array(random.sample(range(len(distances)), len(distances)))
     moved = (np.exp(distances / 10.0) + 3.0)[order]
-    for metric in (fpr95, fpr95_hardnet, fdr95, average_precision):
+    for metric in (fpr95, fpr95_hardnet, fdr95, average_precision, auc):
         assert metric(moved, is_match[order]) == pytest.approx(metric(distances, is_match), abs=1e-12)
 
 
@@ -125,76 +150,78 @@ def test_definitions_agree(case):
     assert average_precision(distances, is_match) == pytest.approx(np.sum(np.diff(true) * precision))
 
 
-def noisy_set(rng, count):
-    distances, is_match = pairs(rng.normal(0, 1, count), rng.normal(3, 1, count))
-    return distances.astype(np.float64), is_match
+def check_scores(distances, is_match, threads=1):
+    """Every score equals its definition to the last bit."""
+    scores = score_pairs(distances, is_match, (1, 50, 80, 95, 100), threads)
+    for name, metric in (("fpr95", fpr95), ("fpr95_hardnet", fpr95_hardnet), ("fdr95", fdr95), ("auc", auc)):
+        assert getattr(scores, name) == metric(distances, is_match)
+    assert scores.average_precision == average_precision(distances, is_match)
+    assert scores.fpr == {recall: false_positive_rate(distances, is_match, recall) for recall in (1, 50, 80, 95, 100)}
+    hynet = fpr95_hynet(distances, is_match) if np.count_nonzero(is_match) >= 20 else None
+    assert scores.fpr95_hynet == hynet
+    false, true, _ = roc_curve(distances, is_match)
+    np.testing.assert_array_equal(scores.false_positive_rate, false)
+    np.testing.assert_array_equal(scores.recall, true)
 
 
-def test_interval_is_reproducible_and_holds_the_estimate():
-    distances, is_match = noisy_set(np.random.default_rng(0), 500)
-    clusters = np.arange(1000)
-    low, high = fpr95_interval(distances, is_match, clusters, seed=3)
-    assert (low, high) == fpr95_interval(distances, is_match, clusters, seed=3)
-    assert (low, high) != fpr95_interval(distances, is_match, clusters, seed=4)
-    assert 0 < low < fpr95(distances, is_match) < high < 0.3
-    scaled = fpr95_interval(np.exp(distances), is_match, clusters * 7 + 5, seed=3)
-    assert scaled == (low, high)
+@settings(max_examples=150, deadline=None)
+@given(verification_sets(), st.sampled_from([np.float32, np.float64, np.float16, np.int64]), st.randoms(use_true_random=False))
+def test_scores_equal_the_definitions(case, dtype, random):
+    distances, is_match = case
+    order = np.array(random.sample(range(len(distances)), len(distances)))
+    check_scores(distances.astype(dtype)[order], is_match[order])
 
 
-def test_interval_matches_the_binomial_where_the_threshold_is_known():
-    # All matches lie at 0 and a tenth of the independent non-matches too: the rate is a plain binomial proportion.
-    negative = np.repeat([0.0, 1.0], [100, 900])
-    distances, is_match = pairs(np.zeros(1000), negative)
-    low, high = fpr95_interval(distances, is_match, np.arange(2000), seed=0, repeats=2000)
-    half = 1.96 * np.sqrt(0.1 * 0.9 / 1000)
-    assert low == pytest.approx(0.1 - half, abs=0.003)
-    assert high == pytest.approx(0.1 + half, abs=0.003)
+@pytest.mark.parametrize(
+    "case",
+    [
+        ([1], [2]),
+        ([2], [1]),
+        ([1], [1]),
+        ([3] * 30, [3] * 30),
+        (range(19), [5]),
+        (range(20), [5]),
+        ([0.0, -0.0, np.inf], [np.inf]),
+    ],
+)
+def test_scores_of_tiny_and_tied_sets(case):
+    check_scores(*pairs(*case))
 
 
-def test_interval_grows_with_the_size_of_clusters():
-    distances, is_match = noisy_set(np.random.default_rng(1), 400)
-    copies, labels = np.repeat(distances, 9), np.repeat(is_match, 9)
-    low, high = fpr95_interval(distances, is_match, np.arange(800), seed=0)
-    clustered = fpr95_interval(copies, labels, np.repeat(np.arange(800), 9), seed=0)
-    careless = fpr95_interval(copies, labels, np.arange(7200), seed=0)
-    assert clustered == pytest.approx((low, high), abs=0.01)
-    assert careless[1] - careless[0] < 0.6 * (high - low)
+def test_scores_of_many_pairs_on_two_threads():
+    rng = np.random.default_rng(0)
+    is_match = rng.random(30_000) < 0.4
+    check_scores(rng.normal(np.where(is_match, 1.0, 2.0)).astype(np.float32), is_match, threads=2)
 
 
-def test_second_cluster_widens_and_weights_are_products():
-    rng = np.random.default_rng(2)
-    distances, is_match = noisy_set(rng, 400)
-    one = rng.integers(40, size=800)
-    two = np.where(is_match, one, rng.integers(40, size=800))
-    single = fpr95_interval(distances, is_match, one, seed=0)
-    same = fpr95_interval(distances, is_match, one, one, seed=0)
-    both = fpr95_interval(distances, is_match, one, two, seed=0)
-    assert same == single
-    assert both[1] - both[0] > single[1] - single[0]
+def test_scores_refuse_impossible_recalls():
+    with pytest.raises(PorePatchError, match="1 to 100 percent, not 101"):
+        score_pairs(*pairs([1], [2]), recalls_percent=(95, 101))
 
 
-def test_interval_equals_repeating_the_pairs():
-    rng = np.random.default_rng(5)
-    distances, is_match = noisy_set(rng, 30)
-    one = rng.integers(12, size=60)
-    two = np.where(is_match, one, rng.integers(12, size=60))
-    draws = np.random.default_rng(9)
-    rates = []
-    for _ in range(50):
-        weights = np.bincount(draws.integers(12, size=12), minlength=12)
-        copies = np.where(one == two, weights[one], weights[one] * weights[two])
-        rates.append(fpr95(np.repeat(distances, copies), np.repeat(is_match, copies)))
-    expected = np.quantile(rates, [0.1, 0.9])
-    np.testing.assert_allclose(fpr95_interval(distances, is_match, one, two, seed=9, repeats=50, level=0.8), expected)
+def test_scores_leave_their_input_alone():
+    distances, is_match = pairs([3, 1, 2], [2, 0])
+    before = distances.copy()
+    score_pairs(distances, is_match)
+    np.testing.assert_array_equal(distances, before)
 
 
-def test_interval_without_errors_keeps_the_binomial_bound():
-    distances, is_match = pairs(np.zeros(50), np.ones(50))
-    assert fpr95_interval(distances, is_match, np.arange(100), seed=0) == (0.0, pytest.approx(1 - 0.025 ** (1 / 50)))
-    assert fpr95_interval(distances, is_match, np.zeros(100, int), seed=0)[1] < 0.08
+def processor_seconds(function):
+    """The least of three turns, in time of this thread alone, which other processes on the core do not count into."""
+    function()
+    spent = []
+    for _ in range(3):
+        started = time.thread_time()
+        function()
+        spent.append(time.thread_time() - started)
+    return min(spent)
 
 
-def test_interval_survives_repeats_that_lose_a_class():
-    distances, is_match = pairs([1.0, 2.0], [1.5, 3.0])
-    low, high = fpr95_interval(distances, is_match, np.array([0, 0, 1, 1]), seed=0)
-    assert low <= 0.5 <= high
+def test_scoring_a_hundred_thousand_pairs_is_much_faster_than_gathering_their_rows():
+    rng = np.random.default_rng(0)
+    descriptors = rng.standard_normal((30_000, 128), np.float32)
+    first, second = rng.integers(30_000, size=(2, 100_000))
+    is_match = rng.random(100_000) < 0.5
+    ours = processor_seconds(lambda: score_pairs(pair_distances(descriptors, first, second), is_match))
+    plain = processor_seconds(lambda: np.linalg.norm(descriptors[first] - descriptors[second], axis=1))
+    assert plain > 1.7 * ours  # about 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 
 import numpy as np
@@ -11,7 +12,15 @@ import pytest
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import read_array, write_array
 from porepatch_lib.patches.dataset import build_dataset
-from porepatch_lib.patches.pairs import PairSettings, draw_pairs
+from porepatch_lib.patches.pairs import (
+    PairSettings,
+    PatchPoints,
+    draw_hard_non_matches,
+    draw_matches,
+    draw_non_matches,
+    draw_pairs,
+    nearest_apart,
+)
 from porepatch_lib.tables import PATCH_PAIRS, PATCHES, read_table, write_table
 
 
@@ -103,12 +112,90 @@ def test_large_set_by_rejection_is_right_unique_and_seeded(distance):
 def test_points_are_drawn_evenly_whatever_their_number_of_patches():
     rows = [("s", 0, image, 0, 0) for image in range(12)]  # 66 pairs
     rows += [("s", point, image, 100 * point, 0) for point in range(1, 12) for image in range(2)]  # one pair each
-    index = index_of(rows)
-    first = 0
-    for seed in range(600):
-        pairs = draw_pairs(index, PairSettings(2), np.random.default_rng(seed))
-        first += int(pairs.loc[pairs["is_match"], "patch_1"].iloc[0] < 12)
+    points, rng = PatchPoints(index_of(rows)), np.random.default_rng(0)
+    first = sum(int(draw_matches(points, 1, rng)[0, 0] < 12) for _ in range(600))
     assert abs(first / 600 - 1 / 12) < 4 * np.sqrt(1 / 12 * 11 / 12 / 600)
+
+
+@pytest.mark.parametrize(("points", "spread", "expected"), [(8, 40.0, "71df3c08bcb54b6f"), (900, 300.0, "c65377b4718b5342")])
+def test_the_pairs_of_a_seed_do_not_move_between_versions(points, spread, expected):
+    """Enumerated and by rejection; raise the stage number of `dataset` if this ever has to change."""
+    parts = [random_index(points, 5, np.random.default_rng(1), "a", spread)]
+    parts.append(random_index(points // 2, 4, np.random.default_rng(2), "b", spread))
+    pairs = draw_pairs(pd.concat(parts, ignore_index=True), PairSettings(4000, 10.0), np.random.default_rng(0))
+    assert hashlib.sha256(pairs.to_numpy(np.int64).tobytes()).hexdigest()[:16] == expected
+
+
+def as_set(rows):
+    found = set(map(tuple, rows.tolist()))
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.mark.parametrize("distance", [0.0, 10.0])
+def test_non_matches_of_one_and_of_two_subjects(distance):
+    rng = np.random.default_rng(1)
+    parts = [random_index(5, 4, rng, "a"), random_index(3, 3, rng, "b"), random_index(1, 3, rng, "c")]
+    index = pd.concat(parts, ignore_index=True)
+    _, others = allowed_pairs(index, distance)
+    subject, points = index["subject"].to_numpy(), PatchPoints(index)
+    same = {(a, b) for a, b in others if subject[a] == subject[b]}
+    assert as_set(draw_non_matches(points, 10_000, distance, rng, "same")) == same
+    assert as_set(draw_non_matches(points, 10_000, distance, rng, "cross")) == others - same
+    assert points.share("any") == 1.0
+    assert points.share("same") == pytest.approx((5 * 4 + 3 * 2) / (9 * 8))
+    assert points.share("same") + points.share("cross") == pytest.approx(1.0)
+    alone = PatchPoints(parts[0])
+    assert len(draw_non_matches(alone, 10, distance, rng, "cross")) == 0
+
+
+@pytest.mark.parametrize("subjects", ["same", "cross"])
+def test_a_rare_kind_of_a_large_set_is_found_by_rejection(subjects):
+    rng = np.random.default_rng(5)
+    names = ["a", "b"] if subjects == "cross" else [f"s{i:03d}" for i in range(150)]
+    sizes = [900, 12] if subjects == "cross" else [6] * 150
+    parts = [random_index(size, 5, rng, name, 300.0) for name, size in zip(names, sizes, strict=True)]
+    points = PatchPoints(pd.concat(parts, ignore_index=True))
+    rows = draw_non_matches(points, 3000, 10.0, rng, subjects)
+    assert len(as_set(rows)) == 3000
+    assert ((points.subject[rows[:, 0]] == points.subject[rows[:, 1]]) == (subjects == "same")).all()
+    assert (points.point[rows[:, 0]] != points.point[rows[:, 1]]).all() and (rows[:, 0] < rows[:, 1]).all()
+    assert not points.near(rows[:, 0], rows[:, 1], 10.0).any()
+
+
+@pytest.mark.parametrize("distance", [0.0, 10.0, 25.0, 200.0])
+def test_the_nearest_surely_other_patch_of_a_photograph(distance):
+    rng = np.random.default_rng(2)
+    index = pd.concat([random_index(30, 4, rng, "a"), random_index(8, 3, rng, "b")], ignore_index=True)
+    _, others = allowed_pairs(index, distance)
+    subject, image, xy = index["subject"].to_numpy(), index["image_id"].to_numpy(), index[["x", "y"]].to_numpy()
+    expected = []
+    for row in range(len(index)):
+        allowed = [k for k in range(len(index)) if subject[k] == subject[row] and image[k] == image[row]]
+        allowed = [k for k in allowed if (min(row, k), max(row, k)) in others]
+        expected.append(min(allowed, key=lambda k: np.hypot(*(xy[k] - xy[row])), default=-1))
+    assert nearest_apart(PatchPoints(index), np.arange(len(index)), distance).tolist() == expected
+    assert (max(expected) == -1) == (distance == 200.0)
+
+
+def test_hard_non_matches_follow_from_matches():
+    rng = np.random.default_rng(4)
+    index = pd.concat([random_index(40, 5, rng, "a", 60.0), random_index(20, 4, rng, "b", 60.0)], ignore_index=True)
+    points = PatchPoints(index)
+    matches = draw_matches(points, 150, rng)
+    rows = draw_hard_non_matches(points, matches, 100, 10.0, np.random.default_rng(0))
+    possible, sides = set(), {0: set(), 1: set()}
+    for side in (0, 1):
+        nearest = nearest_apart(points, matches[:, 1 - side], 10.0)
+        sides[side] = {tuple(sorted(pair)) for pair in zip(matches[:, side].tolist(), nearest.tolist(), strict=True)}
+        possible |= sides[side]
+    assert len(as_set(rows)) == 100 and as_set(rows) <= possible
+    assert all(len(as_set(rows) & sides[side] - sides[1 - side]) > 20 for side in sides)  # both roles
+    assert (rows[:, 0] < rows[:, 1]).all() and not points.near(rows[:, 0], rows[:, 1], 10.0).any()
+    assert (points.subject[rows[:, 0]] == points.subject[rows[:, 1]]).all()
+    assert len(draw_hard_non_matches(points, matches, 10_000, 10.0, rng)) <= len(matches)
+    assert len(draw_hard_non_matches(points, matches, 0, 10.0, rng)) == 0
+    assert len(draw_hard_non_matches(points, matches[:0], 10, 10.0, rng)) == 0
 
 
 def test_unsorted_index_and_senseless_settings_are_refused():

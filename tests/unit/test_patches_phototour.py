@@ -88,13 +88,13 @@ def test_empty_store_and_contradicting_files_are_refused(store):
     folder, _ = store
     exported = export(folder)
     (exported / "patches0001.bmp").unlink()
-    with pytest.raises(PorePatchError, match="1 sheets for the 300 patches"):
+    with pytest.raises(PorePatchError, match="1 in all, have 256 cells for the 300 patches"):
         read_phototour(exported)
     exported = export(folder)
     (exported / HYNET_PAIR_FILE).write_text("0 0 0 1 5 0 \n")
     with pytest.raises(PorePatchError, match="does not agree"):
         read_phototour(exported)
-    with pytest.raises(PorePatchError, match="Cannot read"):
+    with pytest.raises(PorePatchError, match="no pair list"):
         read_phototour(exported, "missing.txt")
     write_table(folder / "pairs.parquet", PAIRS.assign(patch_2=[1, 4, 300]), PATCH_PAIRS)
     with pytest.raises(PorePatchError, match="lacks"):

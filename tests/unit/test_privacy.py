@@ -16,6 +16,9 @@ from PIL import Image
 
 from porepatch_lib.captures.photographs import PhotographSettings, ingest_photographs
 from porepatch_lib.captures.sheet import CARE, COLUMNS
+from porepatch_lib.evaluation.describe_test import SweepSettings, describe_test_set
+from porepatch_lib.evaluation.hpatches import HPatchesSettings
+from porepatch_lib.evaluation.test_pairs import VerificationPairSettings, build_test_set
 from porepatch_lib.evaluation.verification import VerificationSettings, verify
 from porepatch_lib.patches.card import read_card, write_card
 from porepatch_lib.patches.dataset import build_dataset
@@ -24,6 +27,8 @@ from porepatch_lib.patches.pairs import PairSettings
 from porepatch_lib.patches.phototour import export_phototour
 from porepatch_lib.patches.sheets import write_contact_sheet
 from porepatch_lib.reporting.summary import write_summary
+from porepatch_lib.reporting.verification import write_verification_table
+from porepatch_lib.reporting.worst import write_worst_pairs
 from porepatch_lib.sfm.reconstruct import SfmSettings, reconstruct_subject
 from porepatch_lib.tables import KEYPOINTS, MATCHES, TRACKS, empty_frame, write_table
 from porepatch_lib.training.job import TrainingJob
@@ -105,11 +110,7 @@ def train_and_report(results: Path, train_set: Path, validation_set: Path) -> No
     settings = TrainingSettings(steps=2, points_per_batch=8, warmup_steps=1, validate_every=1, checkpoint_every=2)
     folders = {"checkpoint_folder": results / "checkpoint", "tensorboard_folder": results / "logs/train"}
     train(TrainingJob(*train_files, *held_out, *network, **folders, settings=settings, seed=1, threads=1, device="cpu"))
-    images = {"p02": results / "captures/p02/images.parquet"}
-    reports = [results / f"verification/photographs/{name}.json" for name in ("psift", "round0-hynet")]
-    for report, weights in zip(reports, (None, network[0]), strict=True):
-        quick = VerificationSettings(bootstrap_repeats=2)
-        verify("photographs", *held_out, images, report.stem, weights, report, quick, seed=1, threads=1, device="cpu")
+    reports = verify_on(results, network[0])
     datasets = [train_set, validation_set]
     write_summary(
         verification=reports,
@@ -123,6 +124,28 @@ def train_and_report(results: Path, train_set: Path, validation_set: Path) -> No
         summary=results / "report/summary.md",
         figures=results / "report/figures",
     )
+
+
+def verify_on(results: Path, weights: Path) -> list[Path]:
+    """The stages of the verification, with the sheet of the worst pairs and the table; returns the reports."""
+    folder, images = results / "verification/photographs", results / "captures/p02/images.parquet"
+    store = [folder / name for name in ("patches.npy", "index.parquet", "pairs.parquet")]
+    subject = [
+        results / f"{name}/p02.{suffix}" for name, suffix in (("patches", "npy"), ("patches", "parquet"), ("tracks", "parquet"))
+    ]
+    sources = [[path] for path in (*subject, images)]
+    build_test_set("test set", ["p02"], *sources, [None], [None], *store, VerificationPairSettings(pairs=40, hard=10), seed=1)
+    reports = [folder / f"{name}.json" for name in ("psift", "round0-hynet")]
+    for report, own in zip(reports, (None, weights), strict=True):
+        rows, card = folder / f"descriptors/{report.stem}.npy", folder / f"descriptors/{report.stem}.json"
+        sweep = SweepSettings(sigmas_px=(2.0,), pairs=20)
+        describe_test_set(*store, {"p02": images}, report.stem, own, rows, card, sweep, seed=1, threads=1, device="cpu")
+        quick = VerificationSettings(bootstrap_repeats=2, strata_repeats=2)
+        verify("photographs", "tracks", *store[1:], rows, card, report, quick, HPatchesSettings(), seed=1, threads=1)
+        write_worst_pairs(*store, rows, report.with_suffix(".png"), report.with_suffix(".csv"), 5, ["p02"])
+    tables = [results / f"verification/{name}" for name in ("table.csv", "table.md", "table.tex", "comparisons.csv", "figures")]
+    write_verification_table(reports, [], *tables, "psift")
+    return reports
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import write_json, write_text
 from porepatch_lib.reporting.audit import audit_section
-from porepatch_lib.reporting.figures import in_order, plot_audit, smoothed
+from porepatch_lib.reporting.figures import plot_audit, smoothed
 from porepatch_lib.reporting.markdown import markdown_table, number, percent
 from porepatch_lib.reporting.summary import (
     detectors_section,
@@ -20,6 +20,7 @@ from porepatch_lib.reporting.summary import (
     verification_section,
     write_summary,
 )
+from porepatch_lib.reporting.verification_figures import in_order
 from porepatch_lib.tables import PATCHES, empty_frame, write_table
 
 
@@ -28,6 +29,7 @@ def report(descriptor: str, fpr95: float, test_set: str = "rendered"):
     return {
         "descriptor": descriptor,
         "test_set": test_set,
+        "learned": descriptor.startswith("round"),
         "dimension": 512 if descriptor == "psift" else 128,
         "fpr95": fpr95,
         "fpr95_low": fpr95 * 0.9,

@@ -2,21 +2,21 @@
 
 from pathlib import Path
 
+from porepatch_lib.evaluation.hpatches import HPatchesSettings
 from porepatch_lib.evaluation.verification import VerificationSettings, verify
 from porepatch_lib.stage import stage
 
 with stage(snakemake.log[0], snakemake.threads):
     verify(
         test_set=snakemake.wildcards.test_set,
-        patches=Path(snakemake.input.patches),
+        labels=snakemake.params.labels,
         index=Path(snakemake.input.index),
         pairs=Path(snakemake.input.pairs),
-        images=dict(zip(snakemake.params.subjects, map(Path, snakemake.input.images), strict=True)),
-        descriptor=snakemake.wildcards.descriptor,
-        weights=Path(snakemake.input.weights) if snakemake.input.weights else None,
-        networks=snakemake.params.networks,
+        descriptors=Path(snakemake.input.descriptors),
+        card=Path(snakemake.input.card),
         output=Path(snakemake.output.report),
         settings=VerificationSettings(**snakemake.params.settings),
+        hpatches=HPatchesSettings(**snakemake.params.hpatches),
         seed=snakemake.params.seed,
         threads=snakemake.threads,
     )

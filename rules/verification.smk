@@ -1,0 +1,249 @@
+# Verification: fixed test sets of held-out subjects or of other people's patches, every descriptor on them, one table.
+
+
+rule truth_tracks:
+    input:
+        images="<results>/captures/{subject}/images.parquet",
+        keypoints="<results>/keypoints/{subject}.parquet",
+        truth="<results>/captures/{subject}/truth",
+    output:
+        tracks="<results>/verification/tracks/{subject}.parquet",
+    log:
+        "<results>/logs/truth_tracks/{subject}.log",
+    benchmark:
+        "<results>/benchmarks/truth_tracks/{subject}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        settings=config["truth"],
+        version=STAGE_VERSIONS["truth"],
+    message:
+        "Labelling the keypoints of {wildcards.subject} by their true surface points"
+    script:
+        "../workflow/scripts/truth_tracks.py"
+
+
+use rule extract as extract_test with:
+    input:
+        images="<results>/captures/{subject}/images.parquet",
+        keypoints="<results>/keypoints/{subject}.parquet",
+        tracks=lambda w: test_tracks(w.subject),
+    output:
+        patches="<results>/verification/patches/{subject}.npy",
+        index="<results>/verification/patches/{subject}.parquet",
+    log:
+        "<results>/logs/extract_test/{subject}.log",
+    benchmark:
+        "<results>/benchmarks/extract_test/{subject}.tsv"
+    message:
+        "Cutting the test patches of {wildcards.subject}"
+
+
+rule merge_test:
+    input:
+        patches=lambda w: expand(
+            "<results>/verification/patches/{s}.npy", s=people_of(w.test_set)
+        ),
+        index=lambda w: expand(
+            "<results>/verification/patches/{s}.parquet", s=people_of(w.test_set)
+        ),
+        images=test_photographs,
+        tracks=lambda w: [test_tracks(s) for s in people_of(w.test_set)],
+        truths=lambda w: expand(
+            "<results>/captures/{s}/truth",
+            s=people_of(w.test_set) if w.test_set == "rendered" else [],
+        ),
+        models=lambda w: expand(
+            "<results>/round0/sfm/{s}",
+            s=people_of(w.test_set) if w.test_set != "rendered" else [],
+        ),
+    output:
+        patches="<results>/verification/{test_set}/patches.npy",
+        index="<results>/verification/{test_set}/index.parquet",
+        pairs="<results>/verification/{test_set}/pairs.parquet",
+    log:
+        "<results>/logs/merge_test/{test_set}.log",
+    benchmark:
+        "<results>/benchmarks/merge_test/{test_set}.tsv"
+    wildcard_constraints:
+        test_set=alternatives(CAPTURED_TEST_SETS),
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        settings=config["test_pairs"],
+        subjects=lambda w: people_of(w.test_set),
+        title="test set {test_set}",
+        seed=config["seed"],
+        version=STAGE_VERSIONS["test_pairs"],
+    message:
+        "Merging the test set {wildcards.test_set} and drawing its pairs"
+    script:
+        "../workflow/scripts/merge_test.py"
+
+
+rule describe_test:
+    input:
+        patches="<results>/verification/{test_set}/patches.npy",
+        index="<results>/verification/{test_set}/index.parquet",
+        pairs="<results>/verification/{test_set}/pairs.parquet",
+        images=test_photographs,
+        weights=network_weights,
+    output:
+        descriptors="<results>/verification/{test_set}/descriptors/{descriptor}.npy",
+        card="<results>/verification/{test_set}/descriptors/{descriptor}.json",
+    log:
+        "<results>/logs/describe_test/{test_set}-{descriptor}.log",
+    benchmark:
+        "<results>/benchmarks/describe_test/{test_set}-{descriptor}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+        gpu=is_network,
+    params:
+        settings=config["sweep"],
+        architecture=lambda w: architecture_of(w.descriptor),
+        networks=lambda w: third_party(w.descriptor),
+        subjects=lambda w: subjects_of("verification", w.test_set),
+        seed=config["seed"],
+        version=STAGE_VERSIONS["describe_test"],
+    message:
+        "Describing the test set {wildcards.test_set} with {wildcards.descriptor}"
+    script:
+        "../workflow/scripts/describe_test.py"
+
+
+rule verify:
+    input:
+        index="<results>/verification/{test_set}/index.parquet",
+        pairs="<results>/verification/{test_set}/pairs.parquet",
+        descriptors="<results>/verification/{test_set}/descriptors/{descriptor}.npy",
+        card="<results>/verification/{test_set}/descriptors/{descriptor}.json",
+    output:
+        report="<results>/verification/{test_set}/{descriptor}.json",
+    log:
+        "<results>/logs/verify/{test_set}-{descriptor}.log",
+    benchmark:
+        "<results>/benchmarks/verify/{test_set}-{descriptor}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+    params:
+        settings=config["verification"],
+        hpatches=config["hpatches"],
+        labels=lambda w: labels_of(w.test_set),
+        seed=config["seed"],
+        version=STAGE_VERSIONS["verify"],
+    message:
+        "Verifying {wildcards.descriptor} on the test set {wildcards.test_set}"
+    script:
+        "../workflow/scripts/verify.py"
+
+
+rule worst_pairs:
+    input:
+        patches="<results>/verification/{test_set}/patches.npy",
+        index="<results>/verification/{test_set}/index.parquet",
+        pairs="<results>/verification/{test_set}/pairs.parquet",
+        descriptors="<results>/verification/{test_set}/descriptors/{descriptor}.npy",
+    output:
+        sheet=report(
+            "<results>/verification/{test_set}/{descriptor}_worst.png",
+            caption="../workflow/report/worst_pairs.rst",
+            category="Verification",
+        ),
+        table="<results>/verification/{test_set}/{descriptor}_worst.csv",
+    log:
+        "<results>/logs/worst_pairs/{test_set}-{descriptor}.log",
+    benchmark:
+        "<results>/benchmarks/worst_pairs/{test_set}-{descriptor}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        pairs=20,
+        shown=lambda w: shown_in(w.test_set),
+        version=STAGE_VERSIONS["verification_table"],
+    message:
+        "The worst pairs of {wildcards.descriptor} on the test set {wildcards.test_set}"
+    script:
+        "../workflow/scripts/worst_pairs.py"
+
+
+rule matching_score:
+    input:
+        images="<results>/captures/{subject}/images.parquet",
+        keypoints="<results>/keypoints/{subject}.parquet",
+        truth="<results>/captures/{subject}/truth",
+        weights=network_weights,
+    output:
+        report="<results>/verification/matching/{subject}/{descriptor}.json",
+    log:
+        "<results>/logs/matching_score/{subject}-{descriptor}.log",
+    benchmark:
+        "<results>/benchmarks/matching_score/{subject}-{descriptor}.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=6000,
+        gpu=is_network,
+    params:
+        settings=config["matching_score"],
+        crop_factor=config["patches"]["crop_factor"],
+        architecture=lambda w: architecture_of(w.descriptor),
+        networks=lambda w: third_party(w.descriptor),
+        seed=config["seed"],
+        version=STAGE_VERSIONS["matching_score"],
+    message:
+        "Matching the photographs of {wildcards.subject} by {wildcards.descriptor}, judged by truth"
+    script:
+        "../workflow/scripts/matching_score.py"
+
+
+rule verification_table:
+    input:
+        reports=verification_files(".json"),
+        matching=matching_reports,
+    output:
+        csv="<results>/verification/table.csv",
+        markdown=report(
+            "<results>/verification/table.md",
+            caption="../workflow/report/verification.rst",
+            category="Verification",
+        ),
+        latex="<results>/verification/table.tex",
+        comparisons="<results>/verification/comparisons.csv",
+        figures=report(
+            directory("<results>/verification/figures"),
+            patterns=["{figure}.png"],
+            caption="../workflow/report/verification.rst",
+            category="Verification",
+        ),
+    log:
+        "<results>/logs/verification_table.log",
+    benchmark:
+        "<results>/benchmarks/verification_table.tsv"
+    conda:
+        "../envs/porepatch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        reference=config["descriptors"]["reference"],
+        version=STAGE_VERSIONS["verification_table"],
+    message:
+        "Writing the table of the verification"
+    script:
+        "../workflow/scripts/verification_table.py"

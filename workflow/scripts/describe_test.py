@@ -1,0 +1,23 @@
+"""Rule `describe_test`: describe all patches of one test set by one descriptor."""
+
+from pathlib import Path
+
+from porepatch_lib.evaluation.describe_test import SweepSettings, describe_test_set
+from porepatch_lib.stage import stage
+
+with stage(snakemake.log[0], snakemake.threads):
+    describe_test_set(
+        patches=Path(snakemake.input.patches),
+        index=Path(snakemake.input.index),
+        pairs=Path(snakemake.input.pairs),
+        images=dict(zip(snakemake.params.subjects, map(Path, snakemake.input.images), strict=True)),
+        descriptor=snakemake.wildcards.descriptor,
+        weights=Path(snakemake.input.weights) if snakemake.input.weights else None,
+        output=Path(snakemake.output.descriptors),
+        card=Path(snakemake.output.card),
+        settings=SweepSettings(**snakemake.params.settings),
+        seed=snakemake.params.seed,
+        threads=snakemake.threads,
+        networks=snakemake.params.networks,
+        architecture=snakemake.params.architecture,
+    )
