@@ -5,8 +5,9 @@ from porepatch_lib.benchmark.settings import benchmark_training
 from porepatch_lib.captures.sheet import MADE_MASKS, VARIATIONS, read_subjects, released
 from porepatch_lib.config import validate_config
 from porepatch_lib.descriptors.networks import check_architecture
-from porepatch_lib.descriptors.registry import sees_patch
+from porepatch_lib.descriptors.registry import check_transferred, sees_patch
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.patches.imported import patch_set_folder
 from porepatch_lib.versions import STAGE_VERSIONS
 
 try:
@@ -15,7 +16,12 @@ try:
     )
     SUBJECTS = read_subjects(config["subjects"]).set_index("subject")
     check_architecture(config["training"]["architecture"], config["networks"])
+    check_transferred(config["descriptors"]["transferred"], config["networks"])
     BENCHMARK_TRAINING = benchmark_training(config["benchmark"], config["networks"])
+    PATCH_FOLDERS = {
+        name: str(patch_set_folder(name, one["path"]))
+        for name, one in config["patch_sets"].items()
+    }
 except PorePatchError as error:
     raise WorkflowError(str(error)) from None
 

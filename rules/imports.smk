@@ -3,7 +3,7 @@
 
 rule import_patches:
     input:
-        folder=lambda w: PATCH_SETS[w.patch_set]["path"],
+        folder=lambda w: PATCH_FOLDERS[w.patch_set],
     output:
         patches="<results>/imported/{patch_set}/{part}.npy",
         index="<results>/imported/{patch_set}/{part}.parquet",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from porepatch_lib.config import suggestion
 from porepatch_lib.descriptors.bare_patches import BARE, NCC_SIDE, describe_bare, describe_bare_psift, ncc_descriptors
 from porepatch_lib.descriptors.contract import Descriptor, PatchDescriptor
-from porepatch_lib.descriptors.networks import describe_patches, load_network, network_names
+from porepatch_lib.descriptors.networks import check_architecture, describe_patches, load_network, network_names
 from porepatch_lib.descriptors.psift import describe_psift, describe_psift_reference
 from porepatch_lib.descriptors.sift import describe_sift
 from porepatch_lib.errors import PorePatchError
@@ -136,6 +136,23 @@ def descriptor_names(networks: Mapping[str, str] | None = None) -> list[str]:
     if taken:
         raise PorePatchError(f"The name '{taken[0]}' in networks belongs to a descriptor of PorePatch; choose another name.")
     return hand_made_names() + network_names(networks)
+
+
+def check_transferred(transferred: Mapping[str, Mapping[str, str]], networks: Mapping[str, str] | None = None) -> None:
+    """Check networks trained elsewhere: name -> {"architecture", "weights"}.
+
+    Raises:
+        PorePatchError: if a name is taken or kept for networks of a run, an architecture unknown, or a file not there.
+    """
+    for name, one in transferred.items():
+        run = name.partition("-")[0]
+        if name in descriptor_names(networks) or run in ("imported", "benchmark") or run.removeprefix("round").isdigit():
+            raise PorePatchError(f"The name '{name}' in descriptors.transferred belongs to PorePatch; choose another name.")
+        check_architecture(one["architecture"], networks)
+        if not Path(one["weights"]).is_file():
+            raise PorePatchError(
+                f"There is no file {one['weights']}, the weights of '{name}' in descriptors.transferred; mend the path."
+            )
 
 
 def make_descriptor(

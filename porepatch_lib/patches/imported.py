@@ -60,6 +60,18 @@ class PatchSetSettings:
             )
 
 
+def patch_set_folder(name: str, path: str) -> Path:
+    """Return the folder of a patch set.
+
+    Raises:
+        PorePatchError: if it is not there.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise PorePatchError(f"The folder {folder} of the patch set {name} is not there; unpack the set and mend its path.")
+    return folder
+
+
 def import_patch_set(
     name: str,
     part: str,
@@ -89,7 +101,7 @@ def import_patch_set(
     Raises:
         PorePatchError: if a file is missing or damaged, files contradict each other, or the part would be empty.
     """
-    folder = Path(settings.path).expanduser()
+    folder = patch_set_folder(name, settings.path)
     point_ids = _points(name, folder)
     interest = read_interest(folder, len(point_ids))
     pair_list = find_pair_list(folder, settings.pairs) if output_pairs else None
@@ -196,8 +208,6 @@ def _median_correlation(patches: NDArray[np.uint8], first: NDArray[np.int64], se
 
 
 def _points(name: str, folder: Path) -> NDArray[np.int64]:
-    if not folder.is_dir():
-        raise PorePatchError(f"The folder {folder} of the patch set {name} is not there; unpack the set and mend its path.")
     if not (folder / "info.txt").is_file():
         below = sorted(str(path.parent) for path in folder.rglob("info.txt"))
         hint = f"give the path {' or '.join(below)}" if below else "without it nobody knows which patches match: restore it"

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from bench_memory import memory_rows, peak_memory_mb
 from bench_networks import network_rows
+from bench_verification import verification_rows
 from timing import Row, race, row, table
 
 from porepatch_lib.captures.views import load_grey, load_mask, read_views
@@ -58,6 +59,7 @@ def main() -> None:
         _matching(arguments.threads),
         _sampling(grey, keypoints, arguments.threads),
         *network_rows(arguments.threads, *_trained(arguments.results)),
+        *verification_rows(arguments.threads),
         *memory_rows(arguments.threads, arguments.large),
     ]
     stages = _stages(arguments.results)

@@ -29,7 +29,7 @@ from porepatch_lib.descriptors.hynet import HyNet
 from porepatch_lib.descriptors.networks import halve_patches, load_network
 from porepatch_lib.evaluation.distances import pair_distances
 from porepatch_lib.evaluation.metrics import fpr95
-from porepatch_lib.tables import PATCH_PAIRS, read_table
+from porepatch_lib.tables import TEST_PAIRS, read_table
 from porepatch_lib.training.losses.hynet import hynet_loss
 
 GFLOP_PER_PATCH = 0.0782  # of HyNet, forward
@@ -189,7 +189,7 @@ def _training(network: HyNet) -> list[Row]:
 
 
 def _read_pairs(folder: Path) -> tuple[Tensor, NDArray[Any], NDArray[Any], NDArray[Any]]:
-    pairs = read_table(folder / "pairs.parquet", PATCH_PAIRS)
+    pairs = read_table(folder / "pairs.parquet", TEST_PAIRS)
     patches = torch.from_numpy(halve_patches(np.load(folder / "patches.npy", mmap_mode="r")))[:, None].float()
     return patches, pairs["patch_1"].to_numpy(), pairs["patch_2"].to_numpy(), pairs["is_match"].to_numpy()
 

@@ -24,6 +24,7 @@ from porepatch_lib.descriptors.networks import (
     resolve_device,
 )
 from porepatch_lib.descriptors.registry import (
+    check_transferred,
     descriptor_names,
     descriptor_of_stage,
     hand_made_names,
@@ -428,3 +429,16 @@ def test_the_stage_takes_third_party_networks(tmp_path, third_party):
     np.testing.assert_array_equal(read_array(tmp_path / "out.npy"), expected.astype(np.float16))
     with pytest.raises(PorePatchError, match="no network 'means'"):
         describe_subject(*arguments, device="cpu")
+
+
+def test_transferred_networks_are_checked_before_anything_runs(tmp_path):
+    weights = tmp_path / "w.safetensors"
+    weights.touch()
+    check_transferred({"mine": {"architecture": "tfeat", "weights": str(weights)}})
+    for name in ("sift", "psift-bare", "hynet", "round0-mine", "imported-hynet", "benchmark-x"):
+        with pytest.raises(PorePatchError, match=f"The name '{name}' in descriptors.transferred belongs to"):
+            check_transferred({name: {"architecture": "tfeat", "weights": str(weights)}})
+    with pytest.raises(PorePatchError, match="no network 'tfeet'; did you mean 'tfeat'"):
+        check_transferred({"mine": {"architecture": "tfeet", "weights": str(weights)}})
+    with pytest.raises(PorePatchError, match=r"no file .*away\.safetensors, the weights of 'mine'"):
+        check_transferred({"mine": {"architecture": "tfeat", "weights": str(tmp_path / "away.safetensors")}})

@@ -10,7 +10,7 @@ import numpy as np
 
 from porepatch_lib.captures.views import load_grey, read_views
 from porepatch_lib.files import read_json, write_json
-from porepatch_lib.tables import KEYPOINTS, MATCHES, PATCH_PAIRS, PATCHES, TRACKS, read_table
+from porepatch_lib.tables import KEYPOINTS, MATCHES, PATCH_PAIRS, PATCHES, TEST_PAIRS, TRACKS, read_table
 from porepatch_lib.versions import STAGE_VERSIONS
 
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -30,6 +30,9 @@ def measure(results: Path) -> dict[str, Numbers]:
     views = [load_grey(view) for view in read_views(results / "captures/tiny01/images.parquet")]
     status = read_json(results / "round0/sfm/tiny01/status.json")
     rootsift = read_json(results / "verification/rendered/rootsift.json")
+    bare = np.load(results / "verification/rendered/descriptors/sift-bare.npy")
+    labelled = read_table(results / "verification/rendered/pairs.parquet", TEST_PAIRS)
+    matched = read_json(results / "verification/matching/tiny03/rootsift.json")
     return {
         "render": {"mean_grey": float(np.mean(views)), "contrast": float(np.std(views))},
         "detect": {name: float(keypoints[name].mean()) for name in ("x", "y", "sigma", "response")} | {"count": len(keypoints)},
@@ -40,7 +43,10 @@ def measure(results: Path) -> dict[str, Numbers]:
         "patches": {"count": len(patches), "mean_grey": float(patches.mean()), "contrast": float(patches.std())},
         "dataset": {"patches": len(index), "pairs": len(pairs)},
         "truth": {"observations": len(truth), "points": truth["point_id"].nunique()},
-        "verify": {"average_precision": rootsift["average_precision"], "positives": rootsift["positives"]},
+        "test_pairs": {"hard": int((labelled["kind"] == "hard").sum()), "octaves": float(labelled["octaves"].mean())},
+        "describe_test": {"mean": float(bare.mean()), "largest": float(bare.max(axis=1).mean())},
+        "verify": {name: rootsift[name] for name in ("average_precision", "auc", "positives")},
+        "matching_score": {name: matched[name] for name in ("precision", "recall")},
     }
 
 

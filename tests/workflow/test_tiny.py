@@ -82,11 +82,15 @@ def test_one_more_round_runs_only_that_round(finished, snakemake, tiny_folder):
     missing = re.findall(r"Missing output files: ([^;\n]+)", process.stdout)
     produced = [Path(name).relative_to(tiny_folder / "results") for line in missing for name in line.split(", ")]
     assert {path.parts[0] for path in produced} == {"round2", "verification"}
-    assert [path.name for path in produced if path.parts[0] == "verification"] == ["round2-hynet.json"]
+    assert {path.name.split(".")[0] for path in produced if path.parts[0] == "verification"} == {
+        "round2-hynet",
+        "round2-hynet_worst",
+    }
     jobs = _jobs(process.stdout)
     assert jobs == {
         "describe": 3, "match": 3, "reconstruct": 3, "tracks": 2, "extract": 2, "merge": 2,
-        "card": 2, "contact_sheet": 2, "audit": 2, "train": 1, "verify": 1, "summary": 1, "all": 1, "total": 25,
+        "card": 2, "contact_sheet": 2, "audit": 2, "train": 1, "describe_test": 1, "verify": 1, "worst_pairs": 1,
+        "matching_score": 2, "verification_table": 1, "summary": 1, "all": 1, "total": 30,
     }  # fmt: skip
 
 
