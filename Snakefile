@@ -49,7 +49,8 @@ rule all:
         verification_files("_worst.png"),
 
 
-# The patch datasets of every round with their cards; of the last round what may be released, in UBC PhotoTour layout.
+# The patch datasets of every round with their cards; what may be released of the last round and of the test sets, in UBC PhotoTour
+# layout.
 rule dataset:
     input:
         expand(
@@ -62,6 +63,10 @@ rule dataset:
             "<results>/round{r}/phototour/{split}",
             r=ROUNDS[-1:],
             split=EXPORTED_SPLITS,
+        ),
+        expand(
+            "<results>/verification/{t}/phototour",
+            t=[t for t in CAPTURED_TEST_SETS if shown_in(t)],
         ),
 
 

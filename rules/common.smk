@@ -3,9 +3,13 @@ from pathlib import Path
 
 from porepatch_lib.benchmark.settings import benchmark_training
 from porepatch_lib.captures.sheet import MADE_MASKS, VARIATIONS, read_subjects, released
-from porepatch_lib.config import validate_config
+from porepatch_lib.config import suggestion, validate_config
 from porepatch_lib.descriptors.networks import check_architecture
-from porepatch_lib.descriptors.registry import check_transferred, sees_patch
+from porepatch_lib.descriptors.registry import (
+    check_transferred,
+    hand_made_names,
+    sees_patch,
+)
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.patches.imported import patch_set_folder
 from porepatch_lib.versions import STAGE_VERSIONS
@@ -18,6 +22,11 @@ try:
     check_architecture(config["training"]["architecture"], config["networks"])
     check_transferred(config["descriptors"]["transferred"], config["networks"])
     BENCHMARK_TRAINING = benchmark_training(config["benchmark"], config["networks"])
+    taken = sorted(set(config["patch_sets"]) & set(SUBJECTS.index))
+    if taken:
+        raise PorePatchError(
+            f"The patch set '{taken[0]}' has the name of a subject of {config['subjects']}; choose another name."
+        )
     PATCH_FOLDERS = {
         name: str(patch_set_folder(name, one["path"]))
         for name, one in config["patch_sets"].items()
@@ -89,6 +98,14 @@ BENCHMARK_DATASET = (
     else "<results>/imported/dataset"
 )
 DETECTORS = ["pore", "psift_reference"]
+
+REFERENCE = config["descriptors"]["reference"]
+comparable = [*hand_made_names(), *TRANSFERRED, *NETWORKS]
+if REFERENCE not in comparable:
+    raise WorkflowError(
+        f"There is no descriptor '{REFERENCE}', which the config has in descriptors.reference"
+        f"{suggestion(REFERENCE, comparable) or '; give one of those compared.'}"
+    )
 
 
 wildcard_constraints:

@@ -81,6 +81,7 @@ rule card:
         mem_mb=1000,
     params:
         title="{split} split of round {r}",
+        labels=lambda w: [int(w.r), w.split],
         photographed_skin=bool(config["rendering"].get("skin_photographs")),
         version=STAGE_VERSIONS["card"],
     message:
@@ -137,6 +138,7 @@ rule export_phototour:
     resources:
         mem_mb=2000,
     params:
+        is_test_set=False,
         version=STAGE_VERSIONS["dataset"],
     message:
         "Round {wildcards.r}: exporting the {wildcards.split} dataset as UBC PhotoTour"

@@ -52,6 +52,9 @@ rule merge_test:
         ),
         images=test_photographs,
         tracks=lambda w: [test_tracks(s) for s in people_of(w.test_set)],
+        keypoints=lambda w: expand(
+            "<results>/keypoints/{s}.parquet", s=people_of(w.test_set)
+        ),
         truths=lambda w: expand(
             "<results>/captures/{s}/truth",
             s=people_of(w.test_set) if w.test_set == "rendered" else [],
@@ -85,6 +88,47 @@ rule merge_test:
         "Merging the test set {wildcards.test_set} and drawing its pairs"
     script:
         "../workflow/scripts/merge_test.py"
+
+
+use rule card as card_test with:
+    input:
+        index="<results>/verification/{test_set}/index.parquet",
+        pairs="<results>/verification/{test_set}/pairs.parquet",
+        subjects=config["subjects"] or [],
+    output:
+        card="<results>/verification/cards/{test_set}.json",
+    log:
+        "<results>/logs/card/{test_set}.log",
+    benchmark:
+        "<results>/benchmarks/card/{test_set}.tsv"
+    params:
+        title="test set {test_set}",
+        labels=[0, "verification"],
+        photographed_skin=bool(config["rendering"].get("skin_photographs")),
+        version=STAGE_VERSIONS["card"],
+    message:
+        "Writing the card of the test set {wildcards.test_set}"
+
+
+use rule export_phototour as export_test_set with:
+    input:
+        patches="<results>/verification/{test_set}/patches.npy",
+        index="<results>/verification/{test_set}/index.parquet",
+        pairs="<results>/verification/{test_set}/pairs.parquet",
+        card="<results>/verification/cards/{test_set}.json",
+    output:
+        phototour=directory("<results>/verification/{test_set}/phototour"),
+    log:
+        "<results>/logs/export_phototour/{test_set}.log",
+    benchmark:
+        "<results>/benchmarks/export_phototour/{test_set}.tsv"
+    wildcard_constraints:
+        test_set=alternatives(CAPTURED_TEST_SETS),
+    params:
+        is_test_set=True,
+        version=STAGE_VERSIONS["dataset"],
+    message:
+        "Exporting the test set {wildcards.test_set} as UBC PhotoTour"
 
 
 rule describe_test:
@@ -141,6 +185,7 @@ rule verify:
         settings=config["verification"],
         hpatches=config["hpatches"],
         labels=lambda w: labels_of(w.test_set),
+        subjects=lambda w: people_of(w.test_set),
         seed=config["seed"],
         version=STAGE_VERSIONS["verify"],
     message:
@@ -241,7 +286,7 @@ rule verification_table:
     resources:
         mem_mb=2000,
     params:
-        reference=config["descriptors"]["reference"],
+        reference=REFERENCE,
         version=STAGE_VERSIONS["verification_table"],
     message:
         "Writing the table of the verification"

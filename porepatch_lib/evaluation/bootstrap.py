@@ -79,7 +79,8 @@ def percentile_interval(
     Args:
         level: coverage, in (0, 1).
         negatives: for a share of so many non-matches. Where none is accepted the bootstrap knows no error, so `high` is at least
-            the exact binomial bound 1 - ((1 - level) / 2)^(1 / negatives) (Clopper and Pearson, Biometrika 1934).
+            the exact binomial bound 1 - ((1 - level) / 2)^(1 / negatives) (Clopper and Pearson, Biometrika 1934); likewise `low`
+            where all are.
     """
     known = replicates[np.isfinite(replicates)]
     if len(known) == 0:
@@ -88,6 +89,8 @@ def percentile_interval(
     low, high = np.quantile(known, [tail, 1.0 - tail])
     if negatives is not None and estimate == 0.0:
         high = max(high, 1.0 - tail ** (1.0 / negatives))
+    if negatives is not None and estimate == 1.0:
+        low = min(low, tail ** (1.0 / negatives))
     return float(min(low, estimate)), float(max(high, estimate))
 
 

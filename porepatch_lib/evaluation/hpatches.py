@@ -30,7 +30,7 @@ Distances = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Labels = NDArray[np.bool_]
 
-NEGATIVE_KINDS = ("same_subject", "cross_subject", "given")
+NEGATIVE_KINDS = ("same_subject", "cross_subject")
 
 # A random descriptor matches one point in N by accident: with ten or more shared points that stays below 10 %, and one match more
 # or less moves the score of an image pair by no more than that.
@@ -94,7 +94,7 @@ def hpatches_tasks(
         settings, seed: what is drawn; the same for every descriptor, whatever the threads.
 
     Returns:
-        verification: {"same_subject", "cross_subject", "given"}, matches against the non-matches of that kind; matching,
+        verification: {"same_subject", "cross_subject"}, matches against the non-matches of that kind; matching,
         retrieval; matching_image_pairs, retrieval_queries, retrieval_pool: how many were used.
 
     Raises:
@@ -103,9 +103,11 @@ def hpatches_tasks(
     patches = _sorted_patches(index)
     matching, image_pairs = _matching(descriptors, patches, settings, seed, threads)
     retrieval, queries, pool = _retrieval(descriptors, patches, settings, seed, threads)
-    is_match, kind = pairs["is_match"].to_numpy(bool), pairs["kind"].to_numpy()
+    is_match = pairs["is_match"].to_numpy(bool)
     return {
-        "verification": {name: _verification(distances, is_match, kind == name) for name in NEGATIVE_KINDS},
+        "verification": {
+            name: _verification(distances, is_match, (pairs["kind"] == name).to_numpy(bool)) for name in NEGATIVE_KINDS
+        },
         "matching": matching,
         "retrieval": retrieval,
         "matching_image_pairs": image_pairs,

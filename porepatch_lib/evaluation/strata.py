@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,6 +20,9 @@ LEAST_PAIRS = 50  # the FPR95 of fewer matches or non-matches says next to nothi
 
 Mask = NDArray[np.bool_]
 
+_ANGLES = [f"{low}-{high}" for low, high in pairwise(ANGLES_DEG)]
+_OCTAVES = [*(f"{low:g}-{high:g}" for low, high in pairwise(OCTAVES)), f"{OCTAVES[-1]:g}+"]
+
 
 @dataclass(frozen=True)
 class Stratum:
@@ -34,35 +37,42 @@ class Stratum:
     rows: NDArray[np.int64]
 
 
-def strata(pairs: pd.DataFrame, least: int = LEAST_PAIRS) -> list[Stratum]:
-    """Divide test pairs (columns of the `test pairs` table) into groups that hold both labels.
+def strata(pairs: pd.DataFrame, least: int = LEAST_PAIRS) -> Iterator[Stratum]:
+    """Divide test pairs (columns of the `test pairs` table) into groups that hold both labels, one after the other.
 
     * angle (bounds ANGLES_DEG) and octaves (bounds OCTAVES; a bound belongs to the group above it): the matches of the group
       against all headline non-matches, so that groups differ by their matches alone.
     * region: the matches and the non-matches of one subject whose patch 1 lies there.
-    * negatives: all matches against the non-matches of one kind, the hard ones included.
+    * negatives: all matches against the non-matches of one kind, the hard ones included; where all of the headline are of one
+      kind they are the headline, and no group.
 
     Groups with fewer than `least` matches or non-matches are left out, and pairs of unknown value are in no group of that kind.
     """
-    is_match, kind, region = pairs["is_match"].to_numpy(bool), pairs["kind"].to_numpy(), pairs["region"].to_numpy()
-    headline = ~is_match & (kind != HARD)
-    angles = [f"{low}-{high}" for low, high in pairwise(ANGLES_DEG)]
-    octaves = [*(f"{low:g}-{high:g}" for low, high in pairwise(OCTAVES)), f"{OCTAVES[-1]:g}+"]
-    groups = [
-        *(("angle", name, is_match & inside | headline) for name, inside in _bands(pairs["angle_deg"], ANGLES_DEG, angles)),
-        *(("octaves", name, is_match & inside | headline) for name, inside in _bands(pairs["octaves"], OCTAVES, octaves)),
-        *(("region", name, (is_match | (kind == "same_subject")) & (region == name)) for name in REGIONS),
-        *(("negatives", name, is_match | (kind == name)) for name in NEGATIVES),
-    ]
-    return [Stratum(kind, name, np.flatnonzero(chosen)) for kind, name, chosen in groups if _is_enough(is_match[chosen], least)]
+    is_match = pairs["is_match"].to_numpy(bool)
+    for kind, group, chosen in _groups(pairs, is_match):
+        matches, count = np.count_nonzero(is_match & chosen), np.count_nonzero(chosen)
+        if min(matches, count - matches) >= max(1, least):
+            yield Stratum(kind, group, np.flatnonzero(chosen))
 
 
-def _bands(values: pd.Series, bounds: Sequence[float], names: Sequence[str]) -> list[tuple[str, Mask]]:
-    """Return for each name i which values (N,) are in bounds[i] <= value < bounds[i + 1]; the last group has no upper bound."""
-    number = np.minimum(np.digitize(values.to_numpy(np.float64), bounds), len(names)) - 1  # -1 below the first bound: unknown
-    return [(name, number == i) for i, name in enumerate(names)]
+def _groups(pairs: pd.DataFrame, is_match: Mask) -> Iterator[tuple[str, str, Mask]]:
+    """Yield kind, name and pairs (N,) of every group; millions of pairs have room for one at a time."""
+    headline = ~is_match & ~_equals(pairs["kind"], HARD)
+    for column, kind, bounds, names in (("angle_deg", "angle", ANGLES_DEG, _ANGLES), ("octaves", "octaves", OCTAVES, _OCTAVES)):
+        band = _bands(pairs[column], bounds, len(names))
+        yield from ((kind, name, is_match & (band == i) | headline) for i, name in enumerate(names))
+    same_subject = is_match | _equals(pairs["kind"], "same_subject")
+    yield from (("region", name, same_subject & _equals(pairs["region"], name)) for name in REGIONS)
+    for name in NEGATIVES:
+        others = _equals(pairs["kind"], name)
+        if not np.array_equal(others, headline):
+            yield "negatives", name, is_match | others
 
 
-def _is_enough(is_match: Mask, least: int) -> bool:
-    matches = int(np.count_nonzero(is_match))
-    return min(matches, len(is_match) - matches) >= max(1, least)
+def _bands(values: pd.Series, bounds: Sequence[float], groups: int) -> NDArray[np.int64]:
+    """Return for values (N,) the i with bounds[i] <= value < bounds[i + 1]; the last group has no upper bound, -1 is unknown."""
+    return np.minimum(np.digitize(values.to_numpy(), bounds), groups) - 1
+
+
+def _equals(column: pd.Series, value: str) -> Mask:
+    return (column == value).to_numpy(bool)  # the whole column as Python strings would take far more memory

@@ -21,13 +21,13 @@ from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import read_json
 from porepatch_lib.geometry import FloatArray, angles_between
 from porepatch_lib.patches.dataset import merge_stores, merged_index, open_stores
-from porepatch_lib.patches.pairs import PairSettings, PatchPoints, draw_hard_non_matches, draw_matches, draw_non_matches
+from porepatch_lib.patches.pairs import PairSettings, PatchPoints, draw_hard_non_matches, draw_non_matches, draw_single_matches
 from porepatch_lib.patches.store import subject_numbers
 from porepatch_lib.rendering.features import REGIONS
 from porepatch_lib.rendering.truth import SubjectTruth, locate, regions_of
 from porepatch_lib.rendering.truth_files import read_truth
 from porepatch_lib.sfm.model import read_model
-from porepatch_lib.tables import HARD, TEST_PAIRS, TRACKS, read_table, write_table
+from porepatch_lib.tables import HARD, KEYPOINTS, TEST_PAIRS, TRACKS, read_table, write_table
 
 IntArray = NDArray[np.int64]
 
@@ -54,6 +54,7 @@ def build_test_set(
     patches: Sequence[Path],
     indexes: Sequence[Path],
     tracks: Sequence[Path],
+    keypoints: Sequence[Path],
     images: Sequence[Path],
     truths: Sequence[Path | None],
     models: Sequence[Path | None],
@@ -68,7 +69,7 @@ def build_test_set(
     Args:
         title: name for messages, for instance "test set rendered".
         subjects: names; all further lists are in step with them.
-        patches, indexes, tracks, images: store, `tracks` table its points come from, and `images` table of each subject.
+        patches, indexes, tracks, keypoints, images: store of each subject, and the tables that its points come from.
         truths: the `truth` folder of each subject, None where there is none.
         models: the structure-from-motion folder the tracks come from, None where they lie in the world of the images' poses.
         patches_output, index_output, pairs_output: uint8 (N,64,64) and the tables `patches` and `test pairs`.
@@ -79,7 +80,8 @@ def build_test_set(
     """
     stores = open_stores(subjects, patches, indexes)
     index = merged_index(stores)
-    pairs = draw_test_pairs(index, settings, np.random.default_rng(seed))
+    seen = [sightings(*files) for files in zip(subjects, tracks, keypoints, strict=True)]
+    pairs = draw_test_pairs(index, settings, np.random.default_rng(seed), pd.concat(seen, ignore_index=True))
     if len(pairs) == 0:
         points = len(index[["subject", "point_id"]].drop_duplicates())
         raise PorePatchError(
@@ -104,23 +106,36 @@ def build_test_set(
     _LOG.info("%s: %d patches of %d subjects; pairs: %s", title, len(index), index["subject"].nunique(), counts)
 
 
-def draw_test_pairs(index: pd.DataFrame, settings: VerificationPairSettings, rng: np.random.Generator) -> pd.DataFrame:
+def sightings(subject: str, tracks: Path, keypoints: Path) -> pd.DataFrame:
+    """Return every observation of a subject's points, of which there need not be a patch: subject, point_id, image_id, x, y."""
+    places = read_table(keypoints, KEYPOINTS)[["image_id", "keypoint_id", "x", "y"]]
+    seen = read_table(tracks, TRACKS)[["point_id", "image_id", "keypoint_id"]].merge(places, on=["image_id", "keypoint_id"])
+    return seen.drop(columns="keypoint_id").assign(subject=subject)
+
+
+def draw_test_pairs(
+    index: pd.DataFrame,
+    settings: VerificationPairSettings,
+    rng: np.random.Generator,
+    seen: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Draw unique pairs of rows of `index` (columns of the `patches` table, sorted as in the store).
 
-    Matches and non-matches as `porepatch_lib.patches.pairs` draws them, as many of the one as of the other; half of the
-    non-matches show one subject and half two, as far as there are such. Then hard non-matches, one for a match at most: the
-    neighbour of one of its patches in the photograph (`draw_hard_non_matches`), chosen in space and not by a descriptor.
+    One match of a surface point at most, so that points seen often, and from far apart, do not outweigh the others, and the
+    task does not change with the number of pairs. As many non-matches; half of them show one subject and half two, as far as
+    there are such. Then hard non-matches, one for a match at most: the neighbour of one of its patches in the photograph
+    (`draw_hard_non_matches`), chosen in space and not by a descriptor. `seen` are all observations, see `PatchPoints`.
 
     Returns:
         The columns patch_1, patch_2, is_match and kind of the `test pairs` table: the headline pairs, then the hard ones, both
         in random order; which patch comes first is random too. No rows where there are no matches or no non-matches.
     """
-    points = PatchPoints(index)
-    matches = draw_matches(points, settings.pairs // 2, rng)
+    points = PatchPoints(index, seen)
+    matches = draw_single_matches(points, settings.pairs // 2, rng)
     same, cross = _both_kinds(points, len(matches), settings.min_distance_px, rng)
     matches = matches[: len(same) + len(cross)]
     if 2 * len(matches) < settings.pairs:
-        _LOG.warning("Only %d pairs instead of %d: the patches allow no more.", 2 * len(matches), settings.pairs)
+        _LOG.info("%d pairs, not %d: one match for each surface point seen twice.", 2 * len(matches), settings.pairs)
     headline = _shuffled({"match": matches, "same_subject": same, "cross_subject": cross}, rng)
     near_by = draw_hard_non_matches(points, matches, settings.hard, settings.min_distance_px, rng)
     drawn = same[:, 0] * len(index) + same[:, 1]

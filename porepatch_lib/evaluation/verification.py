@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class LabelledPairs:
 def verify(
     test_set: str,
     labels: str,
+    subjects: Sequence[str],
     index: Path,
     pairs: Path,
     descriptors: Path,
@@ -87,6 +89,7 @@ def verify(
 
     Args:
         test_set, labels: names for the report; `labels` says who labelled the pairs: "truth", "tracks of <descriptor>", "given".
+        subjects: of the test set, those without patches too.
         index, pairs: tables `patches` and `test pairs`.
         descriptors, card: float32 (N,D), row i = row i of the index, and what is known of the descriptor.
         output: JSON; rates are 0..1.
@@ -104,7 +107,7 @@ def verify(
     if labelled["is_match"].all() or not labelled["is_match"].any():
         raise PorePatchError(
             f"The test pairs {pairs} need both matching and non-matching pairs; "
-            "give the verification split more subjects or photographs."
+            "give the verification split more subjects or photographs, or another pair list."
         )
     first, second = (labelled[name].to_numpy(np.int64) for name in ("patch_1", "patch_2"))
     distances = pair_distances(rows, first, second, threads)
@@ -112,7 +115,7 @@ def verify(
     known = LabelledPairs(labelled["is_match"].to_numpy(bool), points[first], points[second])
     headline = np.flatnonzero((labelled["kind"] != HARD).to_numpy())
     report = read_json(card) | {"test_set": test_set, "labels": labels, "seed": seed}
-    report |= {"patches": len(frame), "subjects": sorted(frame["subject"].unique())}
+    report |= {"patches": len(frame), "subjects": sorted(subjects)}
     report |= headline_report(distances[headline], known.select(headline), settings, seed, threads)
     report["strata"] = strata_report(distances, labelled, known, settings, seed, threads)
     report["hpatches"] = hpatches_tasks(rows, frame, labelled, distances, hpatches, seed, threads)

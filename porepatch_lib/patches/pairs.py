@@ -47,21 +47,47 @@ class PairSettings:
             raise PorePatchError(f"The setting min_distance_px is {self.min_distance_px}; give 0 or more pixels.")
 
 
-class PatchPoints:
-    """The rows of an index grouped by surface point: what pair drawing needs, as arrays."""
+class Sightings:
+    """Where photographs show the points 0, 1, 2...: `point`, `image` (N,) numbers and `xy` (N,2) px, by point, then by image."""
 
-    def __init__(self, index: pd.DataFrame) -> None:
+    def __init__(self, point: NDArray[np.int64], image: NDArray[np.int64], xy: NDArray[np.float64]) -> None:
+        self.point, self.image, self.xy = point, image, xy
+        self.images = int(image.max(initial=-1)) + 1
+        self.count = np.bincount(point)
+        self.first = np.cumsum(self.count) - self.count
+        # Ascending by point then image: an observation of a point in an image is found by bisection.
+        self.key = point * self.images + image
+        if (np.diff(self.key) <= 0).any():
+            raise PorePatchError("The patch index is not sorted by subject, point and image; delete it and run again.")
+
+    def near(self, a: NDArray[np.int64], b: NDArray[np.int64], distance_px: float) -> NDArray[np.bool_]:
+        """Whether the points a[i] and b[i] come closer than `distance_px` in a photograph of both."""
+        near, left = np.zeros(len(a), np.bool_), np.arange(len(a))
+        for step in range(int(self.count[a].max(initial=0))):
+            left = left[self.count[a[left]] > step]
+            observed = self.first[a[left]] + step
+            wanted = b[left] * self.images + self.image[observed]
+            found = np.minimum(np.searchsorted(self.key, wanted), len(self.key) - 1)
+            offset = self.xy[observed] - self.xy[found]
+            near[left] |= (self.key[found] == wanted) & (np.hypot(offset[:, 0], offset[:, 1]) < distance_px)
+        return near
+
+
+class PatchPoints:
+    """The rows of an index grouped by surface point: what pair drawing needs, as arrays.
+
+    `sightings` are all observations of the points, with the columns subject, point_id, image_id, x, y and sorted as the index;
+    without them, those of which there is a patch.
+    """
+
+    def __init__(self, index: pd.DataFrame, sightings: pd.DataFrame | None = None) -> None:
         self.point = point_numbers(index)
         self.image = image_numbers(index)
         self.subject = subject_numbers(index)
         self.xy = index[["x", "y"]].to_numpy(np.float64)
-        self.images = int(self.image.max(initial=-1)) + 1
-        self.count = np.bincount(self.point)
-        self.first = np.cumsum(self.count) - self.count
-        # Ascending by point then image: an observation of a point in an image is found by bisection.
-        self.key = self.point * self.images + self.image
-        if (np.diff(self.key) <= 0).any():
-            raise PorePatchError("The patch index is not sorted by subject, point and image; delete it and run again.")
+        own = Sightings(self.point, self.image, self.xy)
+        self.images, self.count, self.first = own.images, own.count, own.first
+        self._sightings = own if sightings is None else _sightings_of(index, sightings)
 
     def __len__(self) -> int:
         return len(self.point)
@@ -69,15 +95,8 @@ class PatchPoints:
     def near(self, rows: NDArray[np.int64], others: NDArray[np.int64], distance_px: float) -> NDArray[np.bool_]:
         """Whether the points of rows[i] and others[i] come closer than `distance_px` in a photograph of both."""
         near = np.zeros(len(rows), np.bool_)
-        a, b = self.point[rows], self.point[others]
         same = np.flatnonzero(self.subject[rows] == self.subject[others])
-        for step in range(int(self.count[a[same]].max(initial=0))):
-            same = same[self.count[a[same]] > step]
-            observed = self.first[a[same]] + step
-            wanted = b[same] * self.images + self.image[observed]
-            found = np.minimum(np.searchsorted(self.key, wanted), len(self.key) - 1)
-            offset = self.xy[observed] - self.xy[found]
-            near[same] |= (self.key[found] == wanted) & (np.hypot(offset[:, 0], offset[:, 1]) < distance_px)
+        near[same] = self._sightings.near(self.point[rows[same]], self.point[others[same]], distance_px)
         return near
 
     def shows(self, rows: NDArray[np.int64], others: NDArray[np.int64], subjects: Subjects) -> NDArray[np.bool_]:
@@ -134,6 +153,17 @@ def draw_matches(points: PatchPoints, wanted: int, rng: np.random.Generator) -> 
                 yield pairs, np.full(len(pairs), 1.0 / len(i))
 
     return _weighted_sample(weighted(), wanted, rng)
+
+
+def draw_single_matches(points: PatchPoints, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw at most `wanted` pairs of rows (N,2): one pair of each point drawn, so that no point counts more than another.
+
+    Uniformly over the points of two patches or more, then over the pairs of that point; first row < second, in random order.
+    """
+    chosen = rng.permutation(np.flatnonzero(points.count > 1))[:wanted]
+    one = rng.integers(points.count[chosen])
+    other = (one + rng.integers(1, points.count[chosen])) % points.count[chosen]
+    return points.first[chosen, None] + np.sort(np.stack([one, other], axis=1), axis=1)
 
 
 def draw_non_matches(
@@ -212,6 +242,14 @@ def nearest_apart(points: PatchPoints, rows: NDArray[np.int64], distance_px: flo
                 break
             pending, count = pending[~hit], min(2 * count, len(members))
     return nearest
+
+
+def _sightings_of(index: pd.DataFrame, sightings: pd.DataFrame) -> Sightings:
+    """Return the sightings of the points of an index, with its numbers of points."""
+    keys = ["subject", "point_id"]
+    numbers = index[keys].assign(number=point_numbers(index)).drop_duplicates(keys)
+    known = sightings.merge(numbers, on=keys, how="inner").sort_values(["number", "image_id"], kind="stable")
+    return Sightings(known["number"].to_numpy(np.int64), image_numbers(known), known[["x", "y"]].to_numpy(np.float64))
 
 
 def _groups(number: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:

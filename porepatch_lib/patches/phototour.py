@@ -32,7 +32,7 @@ from porepatch_lib.patches.phototour_reader import (
 from porepatch_lib.patches.sampler import PATCH_SIZE
 from porepatch_lib.patches.store import image_numbers, open_store, point_numbers
 from porepatch_lib.progress import progress
-from porepatch_lib.tables import PATCH_PAIRS, empty_frame, read_table
+from porepatch_lib.tables import HARD, PATCH_PAIRS, TEST_PAIRS, empty_frame, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -50,19 +50,22 @@ class PhotoTour:
     pairs: pd.DataFrame
 
 
-def export_phototour(patches: Path, index: Path, pairs: Path, output_folder: Path, card: Path | None = None) -> None:
+def export_phototour(
+    patches: Path, index: Path, pairs: Path, output_folder: Path, card: Path | None = None, is_test_set: bool = False
+) -> None:
     """Write what may be released of a patch store in the PhotoTour layout, with the card of what was written.
 
     Patches of subjects whom the store's `card` holds back stay out, and so does every pair that touches one (non-matches across
     subjects go first, so that fewer than half may be left). Patches, points and photographs are numbered 0, 1, 2... over what is
     left. The pair list is written as m50_N_N_0.txt (N pairs) and under the name HyNet opens. Without a card, a store of your own
-    making, everything is written.
+    making, everything is written. Of a test set, whose `pairs` are the table `test pairs`, the hard non-matches stay out.
 
     Raises:
         PorePatchError: if nothing may be released, or the files do not belong together.
     """
     array, frame = open_store(patches, index)
-    labelled = read_table(pairs, PATCH_PAIRS)
+    labelled = read_table(pairs, TEST_PAIRS if is_test_set else PATCH_PAIRS)
+    labelled = labelled[labelled["kind"] != HARD] if is_test_set else labelled
     if len(frame) == 0:
         raise PorePatchError(f"There are no patches in {patches} to export; look at the subjects behind it.")
     _check_pairs(labelled, len(frame))

@@ -152,7 +152,8 @@ def read_pair_list(path: Path, point_ids: NDArray[np.int64]) -> pd.DataFrame:
     """Read a pair list of a set with point_ids (N,): a frame with the columns of the `patch pairs` table, in the list's order.
 
     Raises:
-        PorePatchError: if a row is not patch, point, any, patch, point; a patch is not in the set; or its point is another one.
+        PorePatchError: if a row is not patch, point, any, patch, point; or a patch is not in the set, of another point, or paired
+            with itself.
     """
     columns = _read_columns(path, (0, 1, 3, 4), np.int64, "restore the set")
     rows, points = columns[:, [0, 2]], columns[:, [1, 3]]
@@ -168,6 +169,11 @@ def read_pair_list(path: Path, point_ids: NDArray[np.int64]) -> pd.DataFrame:
         raise PorePatchError(
             f"Pair {int(np.argmax(other)) + 1} of {path} does not agree with info.txt beside it on the surface points; "
             "restore the set, or name a pair list of its own."
+        )
+    alone = rows[:, 0] == rows[:, 1]
+    if alone.any():
+        raise PorePatchError(
+            f"Pair {int(np.argmax(alone)) + 1} of {path} is a patch with itself; restore the set, or name a pair list of its own."
         )
     return pd.DataFrame({"patch_1": rows[:, 0], "patch_2": rows[:, 1], "is_match": points[:, 0] == points[:, 1]})
 

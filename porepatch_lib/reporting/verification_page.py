@@ -22,9 +22,8 @@ MEANS = {  # what the table shows after FPR95: header -> column of `VERIFICATION
     "match R %": "matching_recall",
 }
 TASKS = {
-    "mAP same %": "hpatches_verification_same",
-    "mAP cross %": "hpatches_verification_cross",
-    "mAP given %": "hpatches_verification_given",
+    "AP same %": "hpatches_verification_same",
+    "AP cross %": "hpatches_verification_cross",
     "mAP matching %": "hpatches_matching",
     "mAP retrieval %": "hpatches_retrieval",
 }
@@ -83,7 +82,10 @@ def label_of(report: Report) -> str:
     """Return the name of a descriptor, with its sigma where it describes bare patches."""
     if report["sigma_px"] is None:
         return str(report["descriptor"])
-    return f"{report['descriptor']} ({'best of sweep, ' if report['sweep'] else ''}sigma {report['sigma_px']:.3g} px)"
+    tried = [one["sigma_px"] for one in report["sweep"]]
+    swept = "best of sweep, " if len(tried) > 1 else ""
+    end = ", its end" if len(tried) > 1 and report["sigma_px"] in (min(tried), max(tried)) else ""
+    return f"{report['descriptor']} ({swept}sigma {report['sigma_px']:.3g} px{end})"
 
 
 def known_columns(test_set: SetResults, columns: Mapping[str, str]) -> dict[str, str]:

@@ -39,7 +39,7 @@ _KNOWN: dict[str, pa.DataType] = {
     "average_precision_high": pa.float64(),
 }
 _MATCHING = ("precision", "recall", "matching_score")
-_MEANS = ["hpatches_verification_same", "hpatches_verification_cross", "hpatches_verification_given", "hpatches_matching"]
+_MEANS = ["hpatches_verification_same", "hpatches_verification_cross", "hpatches_matching"]
 _MEANS += ["hpatches_retrieval", "matching_precision", "matching_recall", "matching_score"]
 _UNKNOWN = ["sigma_px", "fpr95_hynet", "fpr80", "fpr90", "fpr99", *_MEANS]
 _ORDER = ["test_set", "descriptor", "labels", "sees", "learned", "dimension", "sigma_px", "positives", "negatives"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from bench_memory import peak_memory_mb
 from numpy.typing import NDArray
 from timing import Row, race, row
@@ -14,23 +17,21 @@ from timing import Row, race, row
 from porepatch_lib.evaluation.bootstrap import bootstrap
 from porepatch_lib.evaluation.distances import pair_distances
 from porepatch_lib.evaluation.scores import score_pairs
+from porepatch_lib.files import write_array, write_json
+from porepatch_lib.rendering.features import REGIONS
+from porepatch_lib.tables import PATCHES, TEST_PAIRS, write_table
 
 _PAIRS, _PATCHES, _POINTS = 100_000, 60_000, 20_000
 _MANY = 5_000_000
-_LARGE = f"""
+_LARGE = """
 import sys
-import numpy as np
-from porepatch_lib.evaluation.bootstrap import bootstrap
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.scores import score_pairs
-rng, threads, repeats = np.random.default_rng(1), int(sys.argv[1]), int(sys.argv[2])
-descriptors = rng.standard_normal((300_000, 128), np.float32)
-first, second = rng.integers(len(descriptors), size=(2, {_MANY}))
-is_match = rng.random({_MANY}) < 0.5
-distances = pair_distances(descriptors, first, second, threads)
-scores = score_pairs(distances, is_match, threads=threads)
-points = np.arange(len(descriptors)) // 3
-bootstrap(distances, is_match, points[first], points[second], seed=1, repeats=repeats, threads=threads)
+from pathlib import Path
+from porepatch_lib.evaluation.hpatches import HPatchesSettings
+from porepatch_lib.evaluation.verification import VerificationSettings, verify
+folder, threads, repeats = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+files = [folder / name for name in ("index.parquet", "pairs.parquet", "rows.npy", "card.json", "report.json")]
+settings = VerificationSettings(bootstrap_repeats=repeats, strata_repeats=5)
+verify("large", "truth", ["a", "b"], *files, settings, HPatchesSettings(), seed=1, threads=threads)
 """
 
 
@@ -77,10 +78,28 @@ def _resampling(threads: int) -> Row:
 
 
 def _large(threads: int, repeats: int = 20) -> Row:
-    started = time.perf_counter()
-    peak = peak_memory_mb(_LARGE, str(threads), str(repeats))
-    name = f"5 million pairs of 300k 128-D patches: distances, scores, {repeats} repeats, in a fresh process"
-    return row(name, time.perf_counter() - started) | {"peak_mb": peak}
+    with tempfile.TemporaryDirectory() as name:
+        _write_large(Path(name))
+        started = time.perf_counter()
+        peak = peak_memory_mb(_LARGE, name, str(threads), str(repeats))
+    title = f"the verify stage on 5 million pairs of 300k 128-D patches, {repeats} repeats and strata, in a fresh process"
+    return row(title, time.perf_counter() - started) | {"peak_mb": peak}
+
+
+def _write_large(folder: Path) -> None:
+    """Write random descriptors of two subjects, and pairs in every stratum."""
+    rng, count = np.random.default_rng(1), 300_000
+    number = np.arange(count)
+    index = pd.DataFrame({"subject": np.where(number < count // 2, "a", "b"), "point_id": number // 3, "image_id": number % 3})
+    index = index.assign(keypoint_id=number, x=0.0, y=0.0, sigma=1.0, octave=0, level=0, crop_factor=24.0)
+    write_table(folder / "index.parquet", index, PATCHES)
+    write_array(folder / "rows.npy", rng.standard_normal((count, 128), np.float32))
+    write_json(folder / "card.json", {"descriptor": "random"})
+    first, kind = rng.integers(count, size=_MANY), rng.choice(["match", "same_subject", "cross_subject", "hard"], _MANY)
+    second = np.where(kind == "match", first - first % 3 + (first + 1) % 3, rng.integers(count, size=_MANY))
+    pairs = pd.DataFrame({"patch_1": first, "patch_2": second, "is_match": kind == "match", "kind": kind})
+    pairs = pairs.assign(angle_deg=rng.uniform(0, 90, _MANY), octaves=rng.exponential(0.3, _MANY))
+    write_table(folder / "pairs.parquet", pairs.assign(region=rng.choice(REGIONS, _MANY)), TEST_PAIRS)
 
 
 if __name__ == "__main__":

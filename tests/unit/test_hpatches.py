@@ -101,7 +101,7 @@ def test_retrieval_is_the_average_precision_of_the_metrics(rng):
 def test_perfect_descriptors_score_one(rng):
     index = index_of()
     found = tasks(point_descriptors(index, rng), index, pairs_of(index, rng))
-    assert found["verification"] == {"same_subject": 1.0, "cross_subject": 1.0, "given": None}
+    assert found["verification"] == {"same_subject": 1.0, "cross_subject": 1.0}
     assert (found["matching"], found["retrieval"]) == (1.0, 1.0)
     assert (found["matching_image_pairs"], found["retrieval_queries"], found["retrieval_pool"]) == (6, 48, 144)
 
@@ -127,13 +127,12 @@ def test_random_descriptors_score_near_chance(rng):
     assert found["retrieval"] == pytest.approx((1 / 1198 * (1199 - harmonic) + harmonic) / 1199, rel=0.3)
 
 
-def test_given_non_matches_are_verified_alone(rng):
+def test_verification_without_a_kind_has_no_number(rng):
     index = index_of(subjects="a")
     pairs = pairs_of(index, rng).assign(kind=lambda frame: np.where(frame["is_match"], "match", "given"))
     distances = rng.random(len(pairs)).astype(np.float32)
     found = hpatches_tasks(point_descriptors(index, rng), index, pairs, distances, EVERYTHING, 0)["verification"]
-    expected = average_precision(distances, pairs["is_match"].to_numpy())
-    assert found == {"same_subject": None, "cross_subject": None, "given": pytest.approx(expected)}
+    assert found == {"same_subject": None, "cross_subject": None}
 
 
 def test_points_near_the_query_are_no_distractors(rng):

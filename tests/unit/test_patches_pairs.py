@@ -19,6 +19,7 @@ from porepatch_lib.patches.pairs import (
     draw_matches,
     draw_non_matches,
     draw_pairs,
+    draw_single_matches,
     nearest_apart,
 )
 from porepatch_lib.tables import PATCH_PAIRS, PATCHES, read_table, write_table
@@ -115,6 +116,23 @@ def test_points_are_drawn_evenly_whatever_their_number_of_patches():
     points, rng = PatchPoints(index_of(rows)), np.random.default_rng(0)
     first = sum(int(draw_matches(points, 1, rng)[0, 0] < 12) for _ in range(600))
     assert abs(first / 600 - 1 / 12) < 4 * np.sqrt(1 / 12 * 11 / 12 / 600)
+
+
+def test_single_matches_are_one_of_every_point_and_even_over_its_pairs():
+    rng = np.random.default_rng(0)
+    index = index_of(
+        [("s", point, image, 50.0 * point, 0.0) for point, images in enumerate((3, 1, 2, 4)) for image in range(images)]
+    )
+    points, found = PatchPoints(index), []
+    for _ in range(600):
+        rows = draw_single_matches(points, 10, rng)
+        assert sorted(points.point[rows[:, 0]]) == [0, 2, 3]
+        assert (points.point[rows[:, 0]] == points.point[rows[:, 1]]).all() and (rows[:, 0] < rows[:, 1]).all()
+        found += [tuple(row) for row in rows[points.point[rows[:, 0]] == 3]]
+    shares = np.unique(found, axis=0, return_counts=True)[1] / 600
+    assert len(shares) == 6 and abs(shares - 1 / 6).max() < 4 * np.sqrt(1 / 6 * 5 / 6 / 600)
+    firsts = [points.point[draw_single_matches(points, 1, rng)[0, 0]] for _ in range(600)]
+    assert abs(np.mean(np.equal(firsts, 3)) - 1 / 3) < 4 * np.sqrt(1 / 3 * 2 / 3 / 600)
 
 
 @pytest.mark.parametrize(("points", "spread", "expected"), [(8, 40.0, "71df3c08bcb54b6f"), (900, 300.0, "c65377b4718b5342")])

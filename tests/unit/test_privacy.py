@@ -130,10 +130,8 @@ def verify_on(results: Path, weights: Path) -> list[Path]:
     """The stages of the verification, with the sheet of the worst pairs and the table; returns the reports."""
     folder, images = results / "verification/photographs", results / "captures/p02/images.parquet"
     store = [folder / name for name in ("patches.npy", "index.parquet", "pairs.parquet")]
-    subject = [
-        results / f"{name}/p02.{suffix}" for name, suffix in (("patches", "npy"), ("patches", "parquet"), ("tracks", "parquet"))
-    ]
-    sources = [[path] for path in (*subject, images)]
+    names = ("patches/p02.npy", "patches/p02.parquet", "tracks/p02.parquet", "keypoints/p02.parquet")
+    sources = [[path] for path in (*(results / name for name in names), images)]
     build_test_set("test set", ["p02"], *sources, [None], [None], *store, VerificationPairSettings(pairs=40, hard=10), seed=1)
     reports = [folder / f"{name}.json" for name in ("psift", "round0-hynet")]
     for report, own in zip(reports, (None, weights), strict=True):
@@ -141,7 +139,19 @@ def verify_on(results: Path, weights: Path) -> list[Path]:
         sweep = SweepSettings(sigmas_px=(2.0,), pairs=20)
         describe_test_set(*store, {"p02": images}, report.stem, own, rows, card, sweep, seed=1, threads=1, device="cpu")
         quick = VerificationSettings(bootstrap_repeats=2, strata_repeats=2)
-        verify("photographs", "tracks", *store[1:], rows, card, report, quick, HPatchesSettings(), seed=1, threads=1)
+        verify(
+            "photographs",
+            "tracks of psift",
+            ["p02"],
+            *store[1:],
+            rows,
+            card,
+            report,
+            quick,
+            HPatchesSettings(),
+            seed=1,
+            threads=1,
+        )
         write_worst_pairs(*store, rows, report.with_suffix(".png"), report.with_suffix(".csv"), 5, ["p02"])
     tables = [results / f"verification/{name}" for name in ("table.csv", "table.md", "table.tex", "comparisons.csv", "figures")]
     write_verification_table(reports, [], *tables, "psift")

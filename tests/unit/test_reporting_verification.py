@@ -18,7 +18,7 @@ from porepatch_lib.reporting.styles import RC, family_of, line_styles
 from porepatch_lib.reporting.verification import write_verification_table
 from porepatch_lib.reporting.verification_figures import in_order, plot_fpr95, plot_strata
 from porepatch_lib.reporting.verification_latex import verification_latex
-from porepatch_lib.reporting.verification_page import hand_made_and_networks, verification_page
+from porepatch_lib.reporting.verification_page import hand_made_and_networks, label_of, verification_page
 from porepatch_lib.reporting.verification_results import VERIFICATION, gather
 
 NOISE = np.random.default_rng(0).normal(0.0, 1.0, 50)
@@ -46,7 +46,7 @@ def report(descriptor: str, fpr95: float, spread: float = 0.002, test_set: str =
         "learned": learned,
         "dimension": 128,
         "sigma_px": 3.5 if bare else None,
-        "sweep": [{"sigma_px": 3.5, "fpr95": fpr95}] if bare else [],
+        "sweep": [{"sigma_px": sigma, "fpr95": fpr95} for sigma in (2.0, 3.5, 5.0)] if bare else [],
         "patches": 8000,
         "subjects": ["s07", "s08"],
         "seed": 1,
@@ -63,7 +63,7 @@ def report(descriptor: str, fpr95: float, spread: float = 0.002, test_set: str =
         "bootstrap": {"fpr95": replicates.tolist(), "average_precision": (1 - replicates / 2).tolist()},
         "strata": [{"kind": kind, "group": group, "positives": 700, "negatives": 300} | rates for kind, group in groups],
         "hpatches": {
-            "verification": {"same_subject": 0.875, "cross_subject": 0.9, "given": None},
+            "verification": {"same_subject": 0.875, "cross_subject": 0.9},
             "matching": None,
             "retrieval": 1 - fpr95,
         },
@@ -137,7 +137,7 @@ def test_page_tells_pairs_intervals_verdicts_and_sweeps(written):
     rows = cells_of(page)
     assert rows[0] == [
         "descriptor", "sees", "dim.", "FPR95 %", "less that of rootsift", "AP %", "AUC %", "match P %", "match R %",
-        "mAP same %", "mAP cross %", "mAP retrieval %",
+        "AP same %", "AP cross %", "mAP retrieval %",
     ]  # fmt: skip
     by_name = {row[0]: row for row in rows[2:7]}
     assert next(iter(by_name)) == "round0-hynet"
@@ -341,3 +341,11 @@ def test_roc_goes_through_fpr95():
     assert x[np.isclose(missed, 5.0)] == pytest.approx([100 * (0.2 + 1e-6)])
     assert figure.axes[0].get_ylim() == pytest.approx((100, 0.1))
     assert rows.axes[0].lines[1].get_xdata() == [pytest.approx(20.0)]
+
+
+def test_the_end_of_a_sweep_is_told():
+    """The best sigma might lie beyond it."""
+    assert label_of(report("sift-bare", 0.1)) == "sift-bare (best of sweep, sigma 3.5 px)"
+    assert label_of(report("sift-bare", 0.1, sigma_px=5.0)) == "sift-bare (best of sweep, sigma 5 px, its end)"
+    assert label_of(report("sift-bare", 0.1, sweep=[])) == "sift-bare (sigma 3.5 px)"
+    assert label_of(report("sift", 0.1)) == "sift"

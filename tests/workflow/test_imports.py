@@ -9,16 +9,17 @@ import pandas as pd
 import pytest
 import yaml
 
+from porepatch_lib.files import read_json
+
 _MEMBERS = "patches*.bmp"
 
 
 @pytest.fixture(scope="module")
 def exports(snakemake, tiny_folder) -> Path:
-    """The folder of the PhotoTour exports of the tiny run."""
-    folder = tiny_folder / "results/round1/phototour"
-    process = snakemake(*(str(folder / split) for split in ("train", "validation")))
+    """The results of the tiny run, with what it may release in the PhotoTour layout."""
+    process = snakemake("dataset")
     assert process.returncode == 0, process.stdout[-4000:]
-    return folder
+    return tiny_folder / "results"
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def imported(snakemake, tiny_folder, exports):
     config = yaml.safe_load((tiny_folder / "config.yaml").read_text())
     config |= {"subjects": None, "pathvars": {"results": str(tiny_folder / "imported")}}
     config["patch_sets"] = {
-        "mine": {"path": str(exports / "train"), "split": "train", "validation_share": 0.2},
-        "yours": {"path": str(exports / "validation"), "split": "verification", "pairs": "m50_100000_100000_0.txt"},
+        "mine": {"path": str(exports / "round1/phototour/train"), "split": "train", "validation_share": 0.2},
+        "ours": {"path": str(exports / "verification/rendered/phototour"), "split": "verification", "crop_factor": 24.0},
     }
 
     def call(*arguments: str, **changes: object):
@@ -50,11 +51,18 @@ def finished_import(imported, tiny_folder) -> Path:
 def test_a_network_is_trained_and_compared_without_any_capture(finished_import):
     table = pd.read_csv(finished_import / "verification/table.csv")
     assert set(table["descriptor"]) == {"sift-bare", "imported-hynet"}  # psift and rootsift need the photographs
-    assert set(table["test_set"]) == {"yours"}
+    assert set(table["test_set"]) == {"ours"}
     assert set(table["labels"]) == {"given"}
     assert (table["positives"] > 0).all()
     assert not (finished_import / "captures").exists()
     assert "imported-hynet" in (finished_import / "report/summary.md").read_text()
+
+
+def test_a_test_set_that_went_out_and_came_back_is_the_same(finished_import, exports):
+    here = read_json(finished_import / "verification/ours/sift-bare.json")
+    there = read_json(exports / "verification/rendered/sift-bare.json")
+    for name in ("fpr95", "fpr95_low", "fpr95_high", "auc", "variants", "roc", "bootstrap", "sigma_px", "sweep"):
+        assert here[name] == there[name], name
 
 
 def test_held_out_points_choose_the_checkpoint(finished_import):
@@ -70,7 +78,7 @@ def test_nothing_more_to_do(finished_import, imported):
 
 
 def test_a_broken_set_is_one_sentence(finished_import, imported, exports, tmp_path):
-    for member in exports.joinpath("validation").glob(_MEMBERS):
+    for member in exports.joinpath("verification/rendered/phototour").glob(_MEMBERS):
         (tmp_path / member.name).write_bytes(member.read_bytes())
     process = imported(patch_sets={"yours": {"path": str(tmp_path), "split": "verification"}})
     assert process.returncode != 0

@@ -12,6 +12,6 @@ with stage(snakemake.log[0], snakemake.threads):
         sheet=Path(snakemake.input.subjects),
         output=Path(snakemake.output.card),
         title=snakemake.params.title,
-        labels=(int(snakemake.wildcards.r), snakemake.wildcards.split),
+        labels=tuple(snakemake.params.labels),
         photographed_skin=snakemake.params.photographed_skin,
     )

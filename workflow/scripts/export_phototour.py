@@ -12,4 +12,5 @@ with stage(snakemake.log[0], snakemake.threads):
         pairs=Path(snakemake.input.pairs),
         output_folder=Path(snakemake.output.phototour),
         card=Path(snakemake.input.card),
+        is_test_set=snakemake.params.is_test_set,
     )

@@ -12,6 +12,7 @@ with stage(snakemake.log[0], snakemake.threads):
         patches=[Path(path) for path in snakemake.input.patches],
         indexes=[Path(path) for path in snakemake.input.index],
         tracks=[Path(path) for path in snakemake.input.tracks],
+        keypoints=[Path(path) for path in snakemake.input.keypoints],
         images=[Path(path) for path in snakemake.input.images],
         truths=[Path(path) for path in snakemake.input.truths] or [None] * len(snakemake.params.subjects),
         models=[Path(path) for path in snakemake.input.models] or [None] * len(snakemake.params.subjects),

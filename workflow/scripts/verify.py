@@ -10,6 +10,7 @@ with stage(snakemake.log[0], snakemake.threads):
     verify(
         test_set=snakemake.wildcards.test_set,
         labels=snakemake.params.labels,
+        subjects=snakemake.params.subjects,
         index=Path(snakemake.input.index),
         pairs=Path(snakemake.input.pairs),
         descriptors=Path(snakemake.input.descriptors),
