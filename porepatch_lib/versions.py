@@ -23,7 +23,7 @@ STAGE_VERSIONS = {
     "verify": 2,
     "matching_score": 1,
     "verification_table": 1,
-    "speed": 1,
-    "benchmark": 1,
-    "summary": 3,
+    "speed": 2,
+    "benchmark": 2,
+    "summary": 4,
 }

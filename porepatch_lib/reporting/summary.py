@@ -109,7 +109,8 @@ def verification_section(reports: Sequence[Report]) -> str:
     parts = [
         "## Patch verification\n\n"
         "FPR95: share of non-matching pairs accepted at the threshold that accepts 95 % of the matching ones; lower is better.\n"
-        "The interval resamples surface points. AP: average precision.\n"
+        "The interval resamples surface points. AP: average precision. Differences, strata and all else stand in\n"
+        "[the table of the verification](../verification/table.md).\n"
     ]
     for test_set, group in _grouped((report["test_set"], report) for report in reports):
         ordered = sorted(group, key=lambda report: (report["fpr95"], -report["average_precision"], report["descriptor"]))

@@ -31,7 +31,7 @@ from porepatch_lib.evaluation.verification import VerificationSettings, verify
 folder, threads, repeats = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 files = [folder / name for name in ("index.parquet", "pairs.parquet", "rows.npy", "card.json", "report.json")]
 settings = VerificationSettings(bootstrap_repeats=repeats, strata_repeats=5)
-verify("large", "truth", ["a", "b"], *files, settings, HPatchesSettings(), seed=1, threads=threads)
+verify("large", "truth", [], *files, settings, HPatchesSettings(), seed=1, threads=threads)
 """
 
 
@@ -87,11 +87,15 @@ def _large(threads: int, repeats: int = 20) -> Row:
 
 
 def _write_large(folder: Path) -> None:
-    """Write random descriptors of two subjects, and pairs in every stratum."""
+    """Write random descriptors of twenty subjects, 5,000 points of three patches each, and pairs in every stratum."""
     rng, count = np.random.default_rng(1), 300_000
     number = np.arange(count)
-    index = pd.DataFrame({"subject": np.where(number < count // 2, "a", "b"), "point_id": number // 3, "image_id": number % 3})
-    index = index.assign(keypoint_id=number, x=0.0, y=0.0, sigma=1.0, octave=0, level=0, crop_factor=24.0)
+    image = number // 3 % 14 + number % 3
+    index = pd.DataFrame(
+        {"subject": [f"s{subject:02d}" for subject in number // 15_000], "point_id": number // 3, "image_id": image}
+    )
+    index = index.assign(keypoint_id=number, x=rng.uniform(0, 2000, count), y=rng.uniform(0, 3000, count))
+    index = index.assign(sigma=1.0, octave=0, level=0, crop_factor=24.0)
     write_table(folder / "index.parquet", index, PATCHES)
     write_array(folder / "rows.npy", rng.standard_normal((count, 128), np.float32))
     write_json(folder / "card.json", {"descriptor": "random"})
