@@ -109,7 +109,22 @@ def hand_made_and_networks(test_set: SetResults) -> str:
     groups = [line for one in psift for network in networks for line in _groups_won(one, network)]
     if groups:
         lines.append(f"PSIFT in groups of pairs, by intervals that do not meet: {'; '.join(groups)}.")
+    ahead = [line for one in hand_made if one.report in psift for line in _ahead(one, test_set)]
+    if ahead:
+        lines.append(f"PSIFT is ahead of a network, by numbers without an interval: {'; '.join(ahead)}.")
     return "".join(f"- {line}\n" for line in lines)
+
+
+def _ahead(hand_made: Result, test_set: SetResults) -> Iterator[str]:
+    """Yield where a descriptor has more than a network of the columns that have no interval."""
+    for header, column in known_columns(
+        test_set, {"match P %": "matching_precision", "match R %": "matching_recall"} | TASKS
+    ).items():
+        own = hand_made.row[column]
+        for other in test_set.results:
+            theirs = other.row[column]
+            if other.report["learned"] and own is not None and theirs is not None and own > theirs:
+                yield f"{header} {percent(own)} of {hand_made.name} against {percent(theirs)} of {other.name}"
 
 
 def _who_wins(title: str, hand_made: Sequence[Report], networks: Sequence[Report]) -> str:
