@@ -11,7 +11,7 @@ from porepatch_lib.descriptors.registry import (
     sees_patch,
 )
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.patches.imported import patch_set_folder
+from porepatch_lib.patches.imported import patch_set_folders
 from porepatch_lib.versions import STAGE_VERSIONS
 
 try:
@@ -22,15 +22,7 @@ try:
     check_architecture(config["training"]["architecture"], config["networks"])
     check_transferred(config["descriptors"]["transferred"], config["networks"])
     BENCHMARK_TRAINING = benchmark_training(config["benchmark"], config["networks"])
-    taken = sorted(set(config["patch_sets"]) & set(SUBJECTS.index))
-    if taken:
-        raise PorePatchError(
-            f"The patch set '{taken[0]}' has the name of a subject of {config['subjects']}; choose another name."
-        )
-    PATCH_FOLDERS = {
-        name: str(patch_set_folder(name, one["path"]))
-        for name, one in config["patch_sets"].items()
-    }
+    PATCH_FOLDERS = patch_set_folders(config["patch_sets"], SUBJECTS.index)
 except PorePatchError as error:
     raise WorkflowError(str(error)) from None
 

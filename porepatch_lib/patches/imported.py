@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,6 +72,18 @@ def patch_set_folder(name: str, path: str) -> Path:
     if not folder.is_dir():
         raise PorePatchError(f"The folder {folder} of the patch set {name} is not there; unpack the set and mend its path.")
     return folder
+
+
+def patch_set_folders(sets: Mapping[str, Mapping[str, Any]], subjects: Collection[str]) -> dict[str, str]:
+    """Return the folders of the patch sets of a configuration, by name.
+
+    Raises:
+        PorePatchError: if one is not there, or has the name of a subject, beside whose results its own would stand.
+    """
+    for name in sets:
+        if name in subjects:
+            raise PorePatchError(f"The patch set '{name}' has the name of a subject of the sheet; choose another name.")
+    return {name: str(patch_set_folder(name, one["path"])) for name, one in sets.items()}
 
 
 def import_patch_set(

@@ -11,6 +11,7 @@ import yaml
 
 from porepatch_lib.captures.photographs import PhotographSettings
 from porepatch_lib.config import SCHEMAS, validate_config
+from porepatch_lib.errors import PorePatchError
 from porepatch_lib.evaluation.audit import AuditSettings
 from porepatch_lib.evaluation.describe_test import SweepSettings
 from porepatch_lib.evaluation.detectors import DetectorSettings
@@ -89,6 +90,13 @@ def test_detector_sections() -> None:
         assert set(keypoints[detector]) == names
         assert set(schema[detector]["properties"]) == names
     make_detector(KeypointSettings(**keypoints), threads=1)
+
+
+@pytest.mark.parametrize("name", ["rendered", "tracks", "cards", "A", "a/b", "a-b"])
+def test_names_of_patch_sets_collide_with_nothing(name: str) -> None:
+    sets = {name: {"path": "x", "split": "verification"}}
+    with pytest.raises(PorePatchError, match="patch_sets"):
+        validate_config(_config() | {"patch_sets": sets}, SCHEMAS / "config.schema.yaml")
 
 
 @pytest.mark.parametrize("path", sorted((_PROJECT / "config").rglob("*.yaml")), ids=lambda path: path.name)

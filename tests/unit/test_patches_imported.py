@@ -13,7 +13,7 @@ from patch_set_files import mosaic, seen_patches, write_info, write_pairs, write
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import write_array
-from porepatch_lib.patches.imported import PatchSetSettings, held_out, import_patch_set, resemblance
+from porepatch_lib.patches.imported import PatchSetSettings, held_out, import_patch_set, patch_set_folders, resemblance
 from porepatch_lib.patches.pairs import PairSettings, draw_pairs
 from porepatch_lib.patches.phototour import HYNET_PAIR_FILE, export_phototour
 from porepatch_lib.patches.phototour_reader import cells_of_sheet, find_pair_list, find_sheets, read_cells, sheet_of_cells
@@ -309,3 +309,12 @@ def test_settings_are_strict(changed, sentence):
         PatchSetSettings(**{"path": "set", "split": "train"} | changed)
     with pytest.raises(TypeError):
         PatchSetSettings(path="set", split="train", crop=1)
+
+
+def test_folders_are_looked_for_before_anything_runs(tmp_path):
+    sets = {"liberty": {"path": str(tmp_path), "split": "train"}}
+    assert patch_set_folders(sets, ["face01"]) == {"liberty": str(tmp_path)}
+    with pytest.raises(PorePatchError, match="'liberty' has the name of a subject"):
+        patch_set_folders(sets, ["liberty"])
+    with pytest.raises(PorePatchError, match=r"The folder .*away of the patch set liberty is not there"):
+        patch_set_folders({"liberty": {"path": str(tmp_path / "away")}}, [])

@@ -192,8 +192,11 @@ def test_psift_is_said_to_beat_a_network_where_it_does():
     text = hand_made_and_networks(test_set)
     assert "- PSIFT beats a network: psift is better than tfeat by 5.00 points of FPR95 (5.00 .. 5.00).\n" in text
     assert "rootsift is better than tfeat by 21.00 points" in text
-    assert "psift against tfeat at angle 60-90 (20.00 to 25.00 %)" in text
     assert "psift-bare" not in text  # it does not see the photograph
+    assert "in groups" not in text  # better over all
+    even = report("tfeat", 0.2, strata=report("tfeat", 0.25)["strata"])
+    (test_set,) = gather([report("psift", 0.2), even], [], "rootsift")
+    assert "psift against tfeat at angle 60-90 (20.00 to 25.00 %)" in hand_made_and_networks(test_set)
 
 
 def test_psift_that_beats_none_and_the_undecided_are_named():

@@ -73,10 +73,6 @@ def test_held_out_points_choose_the_checkpoint(finished_import):
     assert share == pytest.approx(0.2, abs=0.01)
 
 
-def test_nothing_more_to_do(finished_import, imported):
-    assert "Nothing to be done" in imported().stdout
-
-
 def test_a_broken_set_is_one_sentence(finished_import, imported, exports, tmp_path):
     for member in exports.joinpath("verification/rendered/phototour").glob(_MEMBERS):
         (tmp_path / member.name).write_bytes(member.read_bytes())
@@ -91,10 +87,3 @@ def test_a_folder_that_is_not_there_is_one_sentence(imported, tmp_path):
     assert process.returncode != 0
     assert "Traceback" not in process.stdout
     assert str(tmp_path / "away") in process.stdout
-
-
-@pytest.mark.parametrize("name", ["rendered", "tracks", "A", "a/b"])
-def test_names_that_would_collide_are_refused(imported, tmp_path, name):
-    process = imported("--dry-run", patch_sets={name: {"path": str(tmp_path), "split": "verification"}})
-    assert process.returncode != 0
-    assert "patch_sets" in process.stdout
