@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from porepatch_lib.descriptors.psift import SUPPORT_SIGMAS, nearest_scale, normalise, scale_levels
 from porepatch_lib.descriptors.psift_kernel import ORIENTATION_BINS, describe_chunk
 from porepatch_lib.descriptors.sift import rooted
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.metrics import fpr95
 from porepatch_lib.threads import map_threads
+from porepatch_lib.verification.distances import pair_distances
+from porepatch_lib.verification.metrics import fpr95
 
 NCC_SIDE = 32
 """Pixels along a side of the patch that NCC compares."""

@@ -1,1 +1,1 @@
-"""Evaluation: pure functions of arrays, and the rules' entry points."""
+"""Ground truth: the labels of the datasets, the detectors, the appearance of rendered skin."""

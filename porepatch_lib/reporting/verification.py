@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from porepatch_lib.evaluation.compare import COMPARISONS, comparison_frame
 from porepatch_lib.files import atomic_folder, atomic_path, read_json, write_text
 from porepatch_lib.reporting.verification_figures import write_verification_figures
 from porepatch_lib.reporting.verification_latex import verification_latex
 from porepatch_lib.reporting.verification_page import verification_page
 from porepatch_lib.reporting.verification_results import gather, read_report, verification_frame
 from porepatch_lib.tables import to_arrow
+from porepatch_lib.verification.compare import COMPARISONS, comparison_frame
 
 _LOG = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from porepatch_lib.evaluation.compare import Comparison, compare
 from porepatch_lib.reporting.markdown import markdown_table, number, percent
 from porepatch_lib.reporting.verification_figures import STRATA
 from porepatch_lib.reporting.verification_results import Report, Result, SetResults
+from porepatch_lib.verification.compare import Comparison, compare
 
 _LABELS = {
     "truth": "labelled by the true surface",

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.compare import Comparison, compare
 from porepatch_lib.files import read_json
 from porepatch_lib.tables import Table, to_arrow
+from porepatch_lib.verification.compare import Comparison, compare
 
 Report = Mapping[str, Any]
 

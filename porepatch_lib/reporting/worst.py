@@ -13,12 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.metrics import RECALL_PERCENT, needed
 from porepatch_lib.files import atomic_path, read_array
 from porepatch_lib.patches.store import open_store, point_numbers
 from porepatch_lib.reporting.worst_sheet import worst_sheet
 from porepatch_lib.tables import TEST_PAIRS, Table, read_table, to_arrow
+from porepatch_lib.verification.distances import pair_distances
+from porepatch_lib.verification.metrics import RECALL_PERCENT, needed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from porepatch_lib.descriptors.network import DescriptorNetwork
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.metrics import fpr95
 from porepatch_lib.tables import PATCH_PAIRS, read_table
 from porepatch_lib.training.data import PatchSource
+from porepatch_lib.verification.distances import pair_distances
+from porepatch_lib.verification.metrics import fpr95
 
 _BATCH = 1024
 

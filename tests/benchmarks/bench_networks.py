@@ -27,10 +27,10 @@ from torch.nn import functional
 
 from porepatch_lib.descriptors.hynet import HyNet
 from porepatch_lib.descriptors.networks import halve_patches, load_network
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.metrics import fpr95
 from porepatch_lib.tables import TEST_PAIRS, read_table
 from porepatch_lib.training.losses.hynet import hynet_loss
+from porepatch_lib.verification.distances import pair_distances
+from porepatch_lib.verification.metrics import fpr95
 
 GFLOP_PER_PATCH = 0.0782  # of HyNet, forward
 _PATCHES, _POINTS, _PART = 4096, 512, 64

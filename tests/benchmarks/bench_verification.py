@@ -14,20 +14,20 @@ from bench_memory import peak_memory_mb
 from numpy.typing import NDArray
 from timing import Row, race, row
 
-from porepatch_lib.evaluation.bootstrap import bootstrap
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.scores import score_pairs
 from porepatch_lib.files import write_array, write_json
 from porepatch_lib.rendering.features import REGIONS
 from porepatch_lib.tables import PATCHES, TEST_PAIRS, write_table
+from porepatch_lib.verification.bootstrap import bootstrap
+from porepatch_lib.verification.distances import pair_distances
+from porepatch_lib.verification.scores import score_pairs
 
 _PAIRS, _PATCHES, _POINTS = 100_000, 60_000, 20_000
 _MANY = 5_000_000
 _LARGE = """
 import sys
 from pathlib import Path
-from porepatch_lib.evaluation.hpatches import HPatchesSettings
-from porepatch_lib.evaluation.verification import VerificationSettings, verify
+from porepatch_lib.verification.hpatches import HPatchesSettings
+from porepatch_lib.verification.verify import VerificationSettings, verify
 folder, threads, repeats = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 files = [folder / name for name in ("index.parquet", "pairs.parquet", "rows.npy", "card.json", "report.json")]
 settings = VerificationSettings(bootstrap_repeats=repeats, strata_repeats=5)

@@ -25,10 +25,6 @@ from porepatch_lib.descriptors.bare_patches import best_sigma, ncc_descriptors, 
 from porepatch_lib.descriptors.describe import describe_rows
 from porepatch_lib.descriptors.networks import halve_patches
 from porepatch_lib.descriptors.registry import make_descriptor
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.metrics import fpr95
-from porepatch_lib.evaluation.test_set import TruthSettings, write_truth_tracks
-from porepatch_lib.evaluation.verification import LabelledPairs, VerificationSettings, headline_report
 from porepatch_lib.files import read_json, write_json
 from porepatch_lib.keypoints.detect import KeypointSettings, detect_subject
 from porepatch_lib.patches.dataset import build_dataset
@@ -42,6 +38,10 @@ from porepatch_lib.rendering.sitting import Sitting
 from porepatch_lib.reporting.markdown import markdown_table, percent
 from porepatch_lib.tables import PATCH_PAIRS, read_table
 from porepatch_lib.threads import limit_threads
+from porepatch_lib.verification.distances import pair_distances
+from porepatch_lib.verification.metrics import fpr95
+from porepatch_lib.verification.test_set import TruthSettings, write_truth_tracks
+from porepatch_lib.verification.verify import LabelledPairs, VerificationSettings, headline_report
 
 CROP_FACTORS = (48, 24, 12)
 FULL_IMAGE = ("psift", "psift128", "rootsift", "sift")

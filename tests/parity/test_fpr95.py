@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.metrics import fpr95, fpr95_hardnet, fpr95_hynet
-from porepatch_lib.evaluation.scores import score_pairs
+from porepatch_lib.verification.metrics import fpr95, fpr95_hardnet, fpr95_hynet
+from porepatch_lib.verification.scores import score_pairs
 
 SETS = [
     "ties_200_300",

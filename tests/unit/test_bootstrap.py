@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.bootstrap import bootstrap, percentile_interval
-from porepatch_lib.evaluation.metrics import auc, average_precision, fpr95
+from porepatch_lib.verification.bootstrap import bootstrap, percentile_interval
+from porepatch_lib.verification.metrics import auc, average_precision, fpr95
 
 NAMES = ("fpr95", "average_precision", "auc")
 

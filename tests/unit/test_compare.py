@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.bootstrap import bootstrap, percentile_interval
-from porepatch_lib.evaluation.compare import COMPARISONS, compare, comparison_frame
-from porepatch_lib.evaluation.metrics import fpr95
 from porepatch_lib.tables import read_table, to_arrow, write_table
+from porepatch_lib.verification.bootstrap import bootstrap, percentile_interval
+from porepatch_lib.verification.compare import COMPARISONS, compare, comparison_frame
+from porepatch_lib.verification.metrics import fpr95
 
 
 def report(descriptor, rate, replicates, **changes):

@@ -13,13 +13,7 @@ from porepatch_lib.captures.photographs import PhotographSettings
 from porepatch_lib.config import SCHEMAS, validate_config
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.evaluation.audit import AuditSettings
-from porepatch_lib.evaluation.describe_test import SweepSettings
 from porepatch_lib.evaluation.detectors import DetectorSettings
-from porepatch_lib.evaluation.hpatches import HPatchesSettings
-from porepatch_lib.evaluation.matching_score import MatchingScoreSettings
-from porepatch_lib.evaluation.test_pairs import VerificationPairSettings
-from porepatch_lib.evaluation.test_set import TruthSettings
-from porepatch_lib.evaluation.verification import VerificationSettings
 from porepatch_lib.keypoints.detect import KeypointSettings, make_detector
 from porepatch_lib.keypoints.pore import PoreSettings
 from porepatch_lib.keypoints.psift_reference import ReferenceSettings
@@ -31,6 +25,12 @@ from porepatch_lib.rendering.settings import RenderSettings
 from porepatch_lib.sfm.settings import SfmSettings
 from porepatch_lib.sfm.tracks import TrackSettings
 from porepatch_lib.training.settings import TrainingSettings
+from porepatch_lib.verification.describe_test import SweepSettings
+from porepatch_lib.verification.hpatches import HPatchesSettings
+from porepatch_lib.verification.matching_score import MatchingScoreSettings
+from porepatch_lib.verification.test_pairs import VerificationPairSettings
+from porepatch_lib.verification.test_set import TruthSettings
+from porepatch_lib.verification.verify import VerificationSettings
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _SECTIONS = {

@@ -20,10 +20,10 @@ from porepatch_lib.descriptors.describe import describe_rows
 from porepatch_lib.descriptors.networks import build_network
 from porepatch_lib.descriptors.registry import make_descriptor
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.describe_test import SweepSettings, describe_test_set, sweep_rows
 from porepatch_lib.files import read_array, read_json
 from porepatch_lib.geometry import Camera
 from porepatch_lib.tables import PATCH_PAIRS, PATCHES, TEST_PAIRS, read_table, write_table
+from porepatch_lib.verification.describe_test import SweepSettings, describe_test_set, sweep_rows
 
 POINTS = 30
 CROP_FACTOR = 12.0

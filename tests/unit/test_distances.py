@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.distances import pair_distances
+from porepatch_lib.verification.distances import pair_distances
 
 
 def drawn(rows=500, dimension=128, pairs=40_000):

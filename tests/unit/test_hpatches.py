@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.hpatches import (
+from porepatch_lib.patches.pairs import PatchPoints
+from porepatch_lib.tables import PATCHES, TEST_PAIRS
+from porepatch_lib.verification.distances import pair_distances
+from porepatch_lib.verification.hpatches import (
     LEAST_SHARED_POINTS,
     HPatchesSettings,
     hpatches_tasks,
     matching_precision,
     retrieval_precision,
 )
-from porepatch_lib.evaluation.metrics import average_precision
-from porepatch_lib.patches.pairs import PatchPoints
-from porepatch_lib.tables import PATCHES, TEST_PAIRS
+from porepatch_lib.verification.metrics import average_precision
 
 EVERYTHING = HPatchesSettings(image_pairs=1000, retrieval_queries=10_000, retrieval_pool=10_000)
 

@@ -11,7 +11,11 @@ from truth_scenes import joined, photographed, quad, write_scene
 
 from porepatch_lib.captures.views import View
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.matching_score import (
+from porepatch_lib.files import read_json
+from porepatch_lib.geometry import Camera, Pose
+from porepatch_lib.keypoints.keypoints import Keypoints, write_keypoints
+from porepatch_lib.rendering.truth import OCCLUSION_MM, locate
+from porepatch_lib.verification.matching_score import (
     MatchingScoreSettings,
     PairScore,
     draw_view_pairs,
@@ -22,10 +26,6 @@ from porepatch_lib.evaluation.matching_score import (
     true_places,
     write_matching_score,
 )
-from porepatch_lib.files import read_json
-from porepatch_lib.geometry import Camera, Pose
-from porepatch_lib.keypoints.keypoints import Keypoints, write_keypoints
-from porepatch_lib.rendering.truth import OCCLUSION_MM, locate
 
 SIZE, SHIFT_PX = 400, 40.0
 PLANE = quad([0, 0, 0], [500, 0, 0], [0, 500, 0])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.metrics import (
+from porepatch_lib.verification.distances import pair_distances
+from porepatch_lib.verification.metrics import (
     auc,
     average_precision,
     false_positive_rate,
@@ -23,7 +23,7 @@ from porepatch_lib.evaluation.metrics import (
     needed,
     roc_curve,
 )
-from porepatch_lib.evaluation.scores import score_pairs
+from porepatch_lib.verification.scores import score_pairs
 
 METRICS = [fpr95, fpr95_hardnet, fdr95, average_precision, auc, roc_curve, score_pairs]
 

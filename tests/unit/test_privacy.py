@@ -16,10 +16,6 @@ from PIL import Image
 
 from porepatch_lib.captures.photographs import PhotographSettings, ingest_photographs
 from porepatch_lib.captures.sheet import CARE, COLUMNS
-from porepatch_lib.evaluation.describe_test import SweepSettings, describe_test_set
-from porepatch_lib.evaluation.hpatches import HPatchesSettings
-from porepatch_lib.evaluation.test_pairs import VerificationPairSettings, build_test_set
-from porepatch_lib.evaluation.verification import VerificationSettings, verify
 from porepatch_lib.patches.card import read_card, write_card
 from porepatch_lib.patches.dataset import build_dataset
 from porepatch_lib.patches.extract import PatchSettings, extract_subject_patches
@@ -34,6 +30,10 @@ from porepatch_lib.tables import KEYPOINTS, MATCHES, TRACKS, empty_frame, write_
 from porepatch_lib.training.job import TrainingJob
 from porepatch_lib.training.settings import TrainingSettings
 from porepatch_lib.training.train import train
+from porepatch_lib.verification.describe_test import SweepSettings, describe_test_set
+from porepatch_lib.verification.hpatches import HPatchesSettings
+from porepatch_lib.verification.test_pairs import VerificationPairSettings, build_test_set
+from porepatch_lib.verification.verify import VerificationSettings, verify
 
 # Nothing that is handed on holds the folders and names of photographs, here names of people.
 FILES = ("Maier-Anna", "Portrait_Anna", "Huber-Bert", "Portrait_Bert")

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.compare import COMPARISONS
 from porepatch_lib.files import write_json
 from porepatch_lib.reporting.latex import escape, latex_table
 from porepatch_lib.reporting.roc import plot_roc
@@ -20,6 +19,7 @@ from porepatch_lib.reporting.verification_figures import in_order, plot_fpr95, p
 from porepatch_lib.reporting.verification_latex import verification_latex
 from porepatch_lib.reporting.verification_page import hand_made_and_networks, label_of, verification_page
 from porepatch_lib.reporting.verification_results import VERIFICATION, gather
+from porepatch_lib.verification.compare import COMPARISONS
 
 NOISE = np.random.default_rng(0).normal(0.0, 1.0, 50)
 

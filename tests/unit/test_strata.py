@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from porepatch_lib.evaluation.strata import strata
 from porepatch_lib.tables import TEST_PAIRS, empty_frame
+from porepatch_lib.verification.strata import strata
 
 
 def table(rows):

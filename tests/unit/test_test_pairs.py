@@ -11,14 +11,14 @@ from truth_scenes import joined, looking_view, photographed, quad, write_scene
 
 from porepatch_lib.captures.views import read_views, write_views
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.test_pairs import VerificationPairSettings as Settings
-from porepatch_lib.evaluation.test_pairs import build_test_set, camera_centres, draw_test_pairs, patch_regions
 from porepatch_lib.files import read_array, write_array, write_json
 from porepatch_lib.geometry import project
 from porepatch_lib.patches.pairs import PatchPoints
 from porepatch_lib.rendering.features import REGIONS
 from porepatch_lib.sfm.colmap import posed_model
 from porepatch_lib.tables import KEYPOINTS, PATCHES, TEST_PAIRS, TRACKS, read_table, write_table
+from porepatch_lib.verification.test_pairs import VerificationPairSettings as Settings
+from porepatch_lib.verification.test_pairs import build_test_set, camera_centres, draw_test_pairs, patch_regions
 
 AZIMUTH_DEG = (0.0, 25.0, 50.0)
 ANGLES_DEG = np.abs(np.subtract.outer(AZIMUTH_DEG, AZIMUTH_DEG))

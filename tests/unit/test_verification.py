@@ -13,20 +13,20 @@ from safetensors.torch import save_file
 from porepatch_lib.captures.views import View, write_views
 from porepatch_lib.descriptors.networks import build_network
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.describe_test import SweepSettings, describe_test_set
-from porepatch_lib.evaluation.hpatches import HPatchesSettings
-from porepatch_lib.evaluation.metrics import fpr95
-from porepatch_lib.evaluation.verification import (
+from porepatch_lib.files import read_array, read_json, write_array
+from porepatch_lib.geometry import Camera
+from porepatch_lib.patches.sampler import sample_patches
+from porepatch_lib.tables import PATCHES, TEST_PAIRS, write_table
+from porepatch_lib.verification.describe_test import SweepSettings, describe_test_set
+from porepatch_lib.verification.hpatches import HPatchesSettings
+from porepatch_lib.verification.metrics import fpr95
+from porepatch_lib.verification.verify import (
     LabelledPairs,
     VerificationSettings,
     headline_report,
     thinned,
     verify,
 )
-from porepatch_lib.files import read_array, read_json, write_array
-from porepatch_lib.geometry import Camera
-from porepatch_lib.patches.sampler import sample_patches
-from porepatch_lib.tables import PATCHES, TEST_PAIRS, write_table
 
 POINTS = 60
 SETTINGS = VerificationSettings(bootstrap_repeats=20, strata_repeats=5, roc_points=10)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from porepatch_lib.evaluation.matching_score import MatchingScoreSettings, write_matching_score
 from porepatch_lib.stage import stage
+from porepatch_lib.verification.matching_score import MatchingScoreSettings, write_matching_score
 
 with stage(snakemake.log[0], snakemake.threads):
     write_matching_score(

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from porepatch_lib.evaluation.hpatches import HPatchesSettings
-from porepatch_lib.evaluation.verification import VerificationSettings, verify
 from porepatch_lib.stage import stage
+from porepatch_lib.verification.hpatches import HPatchesSettings
+from porepatch_lib.verification.verify import VerificationSettings, verify
 
 with stage(snakemake.log[0], snakemake.threads):
     verify(

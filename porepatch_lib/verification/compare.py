@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.bootstrap import percentile_interval
 from porepatch_lib.geometry import FloatArray
 from porepatch_lib.tables import Table
+from porepatch_lib.verification.bootstrap import percentile_interval
 
 Report = Mapping[str, Any]
 

@@ -13,15 +13,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.bootstrap import bootstrap, percentile_interval
-from porepatch_lib.evaluation.distances import pair_distances
-from porepatch_lib.evaluation.hpatches import HPatchesSettings, hpatches_tasks
-from porepatch_lib.evaluation.metrics import fpr95
-from porepatch_lib.evaluation.scores import PairScores, score_pairs
-from porepatch_lib.evaluation.strata import strata
 from porepatch_lib.files import read_array, read_json, write_json
 from porepatch_lib.patches.store import point_numbers
 from porepatch_lib.tables import HARD, PATCHES, TEST_PAIRS, read_table
+from porepatch_lib.verification.bootstrap import bootstrap, percentile_interval
+from porepatch_lib.verification.distances import pair_distances
+from porepatch_lib.verification.hpatches import HPatchesSettings, hpatches_tasks
+from porepatch_lib.verification.metrics import fpr95
+from porepatch_lib.verification.scores import PairScores, score_pairs
+from porepatch_lib.verification.strata import strata
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

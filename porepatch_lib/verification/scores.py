@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.metrics import (
+from porepatch_lib.threads import map_threads
+from porepatch_lib.verification.metrics import (
     RECALL_PERCENT,
     Counts,
     Distances,
@@ -21,12 +22,11 @@ from porepatch_lib.evaluation.metrics import (
     needed,
     split,
 )
-from porepatch_lib.threads import map_threads
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """The metrics of `porepatch_lib.evaluation.metrics`, rates 0..1.
+    """The metrics of `porepatch_lib.verification.metrics`, rates 0..1.
 
     fpr95_hynet: None for fewer than 20 matches, where it does not exist.
     fpr: recall in percent -> false positive rate.

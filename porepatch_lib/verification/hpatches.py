@@ -2,7 +2,7 @@
 
 Average precision is the paper's: the mean over the relevant items of the precision at each one's distance, without
 interpolation (the benchmark's own code integrates by trapezia). Items at one distance are accepted together, as in
-`porepatch_lib.evaluation.metrics`, so a descriptor that says nothing scores what chance does and no order of ties helps anyone.
+`porepatch_lib.verification.metrics`, so a descriptor that says nothing scores what chance does and no order of ties helps anyone.
 
 Where we differ, because a test set is not HPatches. Verification has the test set's ratio of matches to non-matches (HPatches:
 one to five), so compare it between descriptors of one test set only. The distractors of a retrieval query may be of its own
@@ -22,9 +22,9 @@ from scipy.sparse import csr_array, triu
 from scipy.spatial import cKDTree
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.metrics import average_precision
 from porepatch_lib.patches.store import image_numbers, point_numbers
 from porepatch_lib.threads import map_threads
+from porepatch_lib.verification.metrics import average_precision
 
 Distances = NDArray[np.float32]
 IntArray = NDArray[np.int64]

@@ -19,8 +19,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.evaluation.metrics import RECALL_PERCENT, Distances, FloatArray, Labels, needed, split
 from porepatch_lib.threads import map_threads
+from porepatch_lib.verification.metrics import RECALL_PERCENT, Distances, FloatArray, Labels, needed, split
 
 IntArray = NDArray[np.int32]
 
