@@ -10,7 +10,6 @@ bits, and the Gaussian level is the nearest of 8 an octave, not of 3. At a whole
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +20,6 @@ from porepatch_lib.descriptors.psift import SUPPORT_SIGMAS, nearest_scale, norma
 from porepatch_lib.descriptors.psift_kernel import ORIENTATION_BINS, describe_chunk
 from porepatch_lib.descriptors.sift import rooted
 from porepatch_lib.threads import map_threads
-from porepatch_lib.verification.distances import pair_distances
-from porepatch_lib.verification.metrics import fpr95
 
 NCC_SIDE = 32
 """Pixels along a side of the patch that NCC compares."""
@@ -85,32 +82,6 @@ def ncc_descriptors(patches: NDArray[np.uint8], side: int = NCC_SIDE) -> NDArray
     rows = small.reshape(count, side * side)
     rows -= rows.mean(axis=1, keepdims=True)
     return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + _NORM_EPSILON)
-
-
-def sweep_sigma(
-    name: str,
-    patches: NDArray[np.uint8],
-    first: NDArray[np.integer],
-    second: NDArray[np.integer],
-    is_match: NDArray[np.bool_],
-    sigmas_px: Iterable[float],
-    threads: int = 1,
-) -> dict[float, float]:
-    """Return FPR95 (0..1) of a descriptor of `BARE` on patches (N,S,S) for every sigma (px).
-
-    The pairs are of rows first[i], second[i]. Where they are of the test set, as in the paper, the best sigma favours the
-    hand-made descriptor.
-    """
-    rates = {}
-    for sigma in sigmas_px:
-        rows = describe_bare(name, patches, sigma, threads)
-        rates[sigma] = fpr95(pair_distances(rows, first, second, threads), is_match)
-    return rates
-
-
-def best_sigma(rates: Mapping[float, float]) -> float:
-    """Return the sigma with the lowest rate of a sweep; of equal ones the smallest."""
-    return min(sorted(rates), key=lambda sigma: rates[sigma])
 
 
 def _histograms(

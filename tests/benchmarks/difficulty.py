@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from porepatch_lib.descriptors.bare_patches import best_sigma, ncc_descriptors, sweep_sigma
+from porepatch_lib.descriptors.bare_patches import ncc_descriptors
 from porepatch_lib.descriptors.describe import describe_rows
 from porepatch_lib.descriptors.networks import halve_patches
 from porepatch_lib.descriptors.registry import make_descriptor
@@ -40,7 +40,8 @@ from porepatch_lib.tables import PATCH_PAIRS, read_table
 from porepatch_lib.threads import limit_threads
 from porepatch_lib.verification.distances import pair_distances
 from porepatch_lib.verification.metrics import fpr95
-from porepatch_lib.verification.test_set import TruthSettings, write_truth_tracks
+from porepatch_lib.verification.sweep import best_sigma, sweep_sigma
+from porepatch_lib.verification.truth_tracks import TruthSettings, write_truth_tracks
 from porepatch_lib.verification.verify import LabelledPairs, VerificationSettings, headline_report
 
 CROP_FACTORS = (48, 24, 12)

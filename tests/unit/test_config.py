@@ -25,11 +25,11 @@ from porepatch_lib.rendering.settings import RenderSettings
 from porepatch_lib.sfm.settings import SfmSettings
 from porepatch_lib.sfm.tracks import TrackSettings
 from porepatch_lib.training.settings import TrainingSettings
-from porepatch_lib.verification.describe_test import SweepSettings
+from porepatch_lib.verification.describe import SweepSettings
 from porepatch_lib.verification.hpatches import HPatchesSettings
 from porepatch_lib.verification.matching_score import MatchingScoreSettings
-from porepatch_lib.verification.test_pairs import VerificationPairSettings
-from porepatch_lib.verification.test_set import TruthSettings
+from porepatch_lib.verification.pairs import VerificationPairSettings
+from porepatch_lib.verification.truth_tracks import TruthSettings
 from porepatch_lib.verification.verify import VerificationSettings
 
 _PROJECT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from patch_sets import VIEWS, write_split
 from safetensors.torch import load_file, save_file
 
 from porepatch_lib.captures.views import View, write_views
-from porepatch_lib.descriptors.bare_patches import BARE, best_sigma, describe_bare, sweep_sigma
+from porepatch_lib.descriptors.bare_patches import BARE, describe_bare
 from porepatch_lib.descriptors.describe import describe_rows
 from porepatch_lib.descriptors.networks import build_network
 from porepatch_lib.descriptors.registry import make_descriptor
@@ -23,7 +23,8 @@ from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import read_array, read_json
 from porepatch_lib.geometry import Camera
 from porepatch_lib.tables import PATCH_PAIRS, PATCHES, TEST_PAIRS, read_table, write_table
-from porepatch_lib.verification.describe_test import SweepSettings, describe_test_set, sweep_rows
+from porepatch_lib.verification.describe import SweepSettings, describe_test_set, sweep_rows
+from porepatch_lib.verification.sweep import best_sigma, sweep_sigma
 
 POINTS = 30
 CROP_FACTOR = 12.0

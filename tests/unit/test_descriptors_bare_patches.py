@@ -10,16 +10,15 @@ import pytest
 
 from porepatch_lib.descriptors.bare_patches import (
     BARE,
-    best_sigma,
     describe_bare,
     describe_bare_psift,
     ncc_descriptors,
-    sweep_sigma,
 )
 from porepatch_lib.descriptors.psift import nearest_scale, psift_descriptors, scale_levels
 from porepatch_lib.descriptors.sift import describe_sift
 from porepatch_lib.keypoints.keypoints import Keypoints
 from porepatch_lib.keypoints.scale_space import sigma_of
+from porepatch_lib.verification.sweep import best_sigma, sweep_sigma
 
 
 def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

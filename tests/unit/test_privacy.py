@@ -30,9 +30,9 @@ from porepatch_lib.tables import KEYPOINTS, MATCHES, TRACKS, empty_frame, write_
 from porepatch_lib.training.job import TrainingJob
 from porepatch_lib.training.settings import TrainingSettings
 from porepatch_lib.training.train import train
-from porepatch_lib.verification.describe_test import SweepSettings, describe_test_set
+from porepatch_lib.verification.describe import SweepSettings, describe_test_set
 from porepatch_lib.verification.hpatches import HPatchesSettings
-from porepatch_lib.verification.test_pairs import VerificationPairSettings, build_test_set
+from porepatch_lib.verification.pairs import VerificationPairSettings, build_test_set
 from porepatch_lib.verification.verify import VerificationSettings, verify
 
 # Nothing that is handed on holds the folders and names of photographs, here names of people.

@@ -17,8 +17,8 @@ from porepatch_lib.patches.pairs import PatchPoints
 from porepatch_lib.rendering.features import REGIONS
 from porepatch_lib.sfm.colmap import posed_model
 from porepatch_lib.tables import KEYPOINTS, PATCHES, TEST_PAIRS, TRACKS, read_table, write_table
-from porepatch_lib.verification.test_pairs import VerificationPairSettings as Settings
-from porepatch_lib.verification.test_pairs import build_test_set, camera_centres, draw_test_pairs, patch_regions
+from porepatch_lib.verification.pairs import VerificationPairSettings as Settings
+from porepatch_lib.verification.pairs import build_test_set, camera_centres, draw_test_pairs, patch_regions
 
 AZIMUTH_DEG = (0.0, 25.0, 50.0)
 ANGLES_DEG = np.abs(np.subtract.outer(AZIMUTH_DEG, AZIMUTH_DEG))

@@ -17,7 +17,7 @@ from porepatch_lib.files import read_array, read_json, write_array
 from porepatch_lib.geometry import Camera
 from porepatch_lib.patches.sampler import sample_patches
 from porepatch_lib.tables import PATCHES, TEST_PAIRS, write_table
-from porepatch_lib.verification.describe_test import SweepSettings, describe_test_set
+from porepatch_lib.verification.describe import SweepSettings, describe_test_set
 from porepatch_lib.verification.hpatches import HPatchesSettings
 from porepatch_lib.verification.metrics import fpr95
 from porepatch_lib.verification.verify import (

@@ -14,7 +14,7 @@ from porepatch_lib.evaluation.correspondence import Features, correspond, group,
 from porepatch_lib.geometry import Camera, Pose
 from porepatch_lib.keypoints.keypoints import Keypoints, write_keypoints
 from porepatch_lib.tables import TRACKS, read_table
-from porepatch_lib.verification.test_set import TruthSettings, build_truth_tracks, write_truth_tracks
+from porepatch_lib.verification.truth_tracks import TruthSettings, build_truth_tracks, write_truth_tracks
 
 WIDTH, HEIGHT, FOCAL, DEPTH_MM = 400, 300, 1000.0, 500.0
 SHIFT_PX = 20.0  # between neighbouring cameras

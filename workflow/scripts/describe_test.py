@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from porepatch_lib.stage import stage
-from porepatch_lib.verification.describe_test import SweepSettings, describe_test_set
+from porepatch_lib.verification.describe import SweepSettings, describe_test_set
 
 with stage(snakemake.log[0], snakemake.threads):
     describe_test_set(

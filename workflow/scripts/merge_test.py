@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from porepatch_lib.stage import stage
-from porepatch_lib.verification.test_pairs import VerificationPairSettings, build_test_set
+from porepatch_lib.verification.pairs import VerificationPairSettings, build_test_set
 
 with stage(snakemake.log[0], snakemake.threads):
     build_test_set(

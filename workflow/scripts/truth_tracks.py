@@ -1,7 +1,7 @@
 """Rule `truth_tracks`: label the keypoints of one rendered subject by truth."""
 
 from porepatch_lib.stage import stage
-from porepatch_lib.verification.test_set import TruthSettings, write_truth_tracks
+from porepatch_lib.verification.truth_tracks import TruthSettings, write_truth_tracks
 
 with stage(snakemake.log[0], snakemake.threads):
     write_truth_tracks(

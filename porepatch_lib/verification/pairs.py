@@ -1,6 +1,6 @@
 """Test sets of our own: the merged patches of the test subjects, and labelled pairs with what they are divided by.
 
-Whether two patches show one surface point is known from the true surface (`porepatch_lib.verification.test_set`) or, on
+Whether two patches show one surface point is known from the true surface (`porepatch_lib.verification.truth_tracks`) or, on
 photographs, from the tracks of round 0. Between matches and non-matches lies a grey zone that is never used: points nearer than a
 minimum distance in some photograph make no pair. Nothing here looks at a descriptor.
 """

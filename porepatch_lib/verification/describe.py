@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from porepatch_lib.descriptors.bare_patches import BARE, best_sigma, sweep_sigma
+from porepatch_lib.descriptors.bare_patches import BARE
 from porepatch_lib.descriptors.contract import Descriptor
 from porepatch_lib.descriptors.describe import describe_rows
 from porepatch_lib.descriptors.registry import descriptor_of_stage, sees_patch
@@ -22,6 +22,7 @@ from porepatch_lib.patches.sampler import PATCH_SIZE
 from porepatch_lib.patches.store import open_store
 from porepatch_lib.progress import progress
 from porepatch_lib.tables import HARD, TEST_PAIRS, read_table
+from porepatch_lib.verification.sweep import best_sigma, sweep_sigma
 
 _BLOCK = 1 << 13  # patches described, or rows looked at, at a time
 
