@@ -65,19 +65,19 @@ rule dataset:
             split=EXPORTED_SPLITS,
         ),
         expand(
+            "<results>/imported/dataset/{part}/pairs.parquet",
+            part=["train", "validation"] if patch_sets_of("train") else [],
+        ),
+        expand(
             "<results>/verification/{t}/phototour",
             t=[t for t in CAPTURED_TEST_SETS if shown_in(t)],
         ),
 
 
-# The descriptor trained in every round.
+# The descriptor trained in every round, and the one trained on imported patches.
 rule models:
     input:
-        expand(
-            "<results>/round{r}/model/{a}.safetensors",
-            r=TRAINED_ROUNDS,
-            a=ARCHITECTURE,
-        ),
+        [network_file(name) for name in NETWORKS],
 
 
 onsuccess:

@@ -37,6 +37,7 @@ rule speed:
             s=subjects_of("verification", TEST_SETS[0]),
         ),
         weights=benchmark_weights,
+        card=swept_card,
     output:
         report="<results>/benchmark/speed/{descriptor}.json",
     log:

@@ -4,6 +4,7 @@ from pathlib import Path
 from porepatch_lib.benchmark.settings import benchmark_training
 from porepatch_lib.captures.sheet import MADE_MASKS, VARIATIONS, read_subjects, released
 from porepatch_lib.config import suggestion, validate_config
+from porepatch_lib.descriptors.bare_patches import BARE
 from porepatch_lib.descriptors.networks import check_architecture
 from porepatch_lib.descriptors.registry import (
     check_transferred,
@@ -11,7 +12,7 @@ from porepatch_lib.descriptors.registry import (
     sees_patch,
 )
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.patches.imported import patch_set_folders
+from porepatch_lib.patches.imported import patch_set_files, patch_set_folders
 from porepatch_lib.versions import STAGE_VERSIONS
 
 try:
@@ -92,12 +93,19 @@ BENCHMARK_DATASET = (
 DETECTORS = ["pore", "psift_reference"]
 
 REFERENCE = config["descriptors"]["reference"]
-comparable = [*hand_made_names(), *TRANSFERRED, *NETWORKS]
-if REFERENCE not in comparable:
-    raise WorkflowError(
-        f"There is no descriptor '{REFERENCE}', which the config has in descriptors.reference"
-        f"{suggestion(REFERENCE, comparable) or '; give one of those compared.'}"
-    )
+
+
+def require_descriptor(name, where):
+    """Stop where a descriptor is asked for that is neither hand-made, nor transferred, nor a network of this run."""
+    known = [*hand_made_names(), *TRANSFERRED, *NETWORKS]
+    if name not in known:
+        mend = suggestion(name, known) or "; give one of those compared."
+        raise WorkflowError(
+            f"There is no descriptor '{name}', which {where} names{mend}"
+        )
+
+
+require_descriptor(REFERENCE, "descriptors.reference of the config")
 
 
 wildcard_constraints:
@@ -153,13 +161,22 @@ def third_party(name):
     return {n: path for n, path in config["networks"].items() if n == architecture}
 
 
+def network_file(name):
+    """Weights of a network of this workflow, named <run>-<architecture>."""
+    run, _, architecture = name.partition("-")
+    return f"<results>/{run}/model/{architecture}.safetensors"
+
+
 def network_weights(wildcards):
     """Weights of a descriptor named <run>-<architecture>, or of a transferred network; hand-made ones have none."""
     if wildcards.descriptor in TRANSFERRED:
         return TRANSFERRED[wildcards.descriptor]["weights"]
-    run, _, architecture = wildcards.descriptor.partition("-")
-    trained = run in ("imported", "benchmark") or run.removeprefix("round").isdigit()
-    return f"<results>/{run}/model/{architecture}.safetensors" if trained else []
+    if wildcards.descriptor in hand_made_names():
+        return []
+    run = wildcards.descriptor.partition("-")[0]
+    if run not in ("imported", "benchmark") and not run.removeprefix("round").isdigit():
+        require_descriptor(wildcards.descriptor, "the target")
+    return network_file(wildcards.descriptor)
 
 
 def is_network(wildcards):
@@ -219,7 +236,7 @@ def matching_reports(wildcards):
     return expand(
         "<results>/verification/matching/{s}/{d}.json",
         s=subjects_of("verification", "rendered"),
-        d=[d for d in verified("rendered") if not d.endswith("-bare")],
+        d=[d for d in verified("rendered") if d not in BARE],
     )
 
 
@@ -258,6 +275,15 @@ def benchmark_reports(wildcards):
         for t in TEST_SETS
         for d in benchmarked(t)
     ]
+
+
+def swept_card(wildcards):
+    """What the test set was described with, which says at which sigma a descriptor of bare patches did best."""
+    if wildcards.descriptor not in BARE:
+        return []
+    return (
+        f"<results>/verification/{TEST_SETS[0]}/descriptors/{wildcards.descriptor}.json"
+    )
 
 
 def benchmark_speeds(wildcards):

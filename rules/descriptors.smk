@@ -51,3 +51,17 @@ rule export_onnx:
         "Round {wildcards.r}: exporting {wildcards.architecture} to ONNX"
     script:
         "../workflow/scripts/export_onnx.py"
+
+
+use rule export_onnx as export_imported_onnx with:
+    input:
+        weights="<results>/imported/model/{architecture}.safetensors",
+        card="<results>/imported/model/{architecture}.json",
+    output:
+        onnx="<results>/imported/model/{architecture}.onnx",
+    log:
+        "<results>/logs/export_onnx/imported-{architecture}.log",
+    benchmark:
+        "<results>/benchmarks/export_onnx/imported-{architecture}.tsv"
+    message:
+        "Exporting the imported {wildcards.architecture} to ONNX"

@@ -3,7 +3,9 @@
 
 rule import_patches:
     input:
-        folder=lambda w: PATCH_FOLDERS[w.patch_set],
+        files=lambda w: patch_set_files(
+            PATCH_FOLDERS[w.patch_set], PATCH_SETS[w.patch_set].get("pairs")
+        ),
     output:
         patches="<results>/imported/{patch_set}/{part}.npy",
         index="<results>/imported/{patch_set}/{part}.parquet",

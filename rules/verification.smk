@@ -149,10 +149,10 @@ rule describe_test:
         "../envs/porepatch.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=6000,
         gpu=is_network,
     params:
-        settings=config["sweep"],
+        settings=lambda w: config["sweep"] if w.descriptor in BARE else {},
         architecture=lambda w: architecture_of(w.descriptor),
         networks=lambda w: third_party(w.descriptor),
         subjects=lambda w: subjects_of("verification", w.test_set),

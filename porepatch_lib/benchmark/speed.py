@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from porepatch_lib.descriptors.describe import describe_rows
 from porepatch_lib.descriptors.registry import descriptor_of_stage
-from porepatch_lib.files import write_json
+from porepatch_lib.files import read_json, write_json
 from porepatch_lib.patches.store import image_numbers, open_store
 
 PATCHES = 4096  # described at a time, where the test set has so many
@@ -34,6 +34,7 @@ def measure_speed(
     threads: int,
     device: str = "auto",
     networks: Mapping[str, str] | None = None,
+    card: Path | None = None,
 ) -> None:
     """Time a descriptor on a test set, as the verification uses it, and write what was found as JSON.
 
@@ -49,13 +50,23 @@ def measure_speed(
             passes and median_seconds (of the later ones), patches_per_second (by that median) and threads.
         device: of a network, see `resolve_device`.
         networks: third-party architectures, name -> "package.module:Class".
+        card: of the test set described by a descriptor of bare patches, for its sigma.
 
     Raises:
         PorePatchError: if the descriptor cannot be had or the test set is damaged.
     """
     store, frame = open_store(patches, index)
     crop_factor = float(frame["crop_factor"].iloc[0])
-    chosen = descriptor_of_stage(descriptor, weights, crop_factor=crop_factor, threads=threads, device=device, networks=networks)
+    sigma_px = read_json(card)["sigma_px"] if card else None
+    chosen = descriptor_of_stage(
+        descriptor,
+        weights,
+        crop_factor=crop_factor,
+        threads=threads,
+        device=device,
+        networks=networks,
+        sigma_px=sigma_px,
+    )
     rows = rows_of_whole_images(frame, PATCHES)
     if chosen.sees == "patch":
         rows = rows[:PATCHES]

@@ -130,8 +130,8 @@ def benchmark_page(frame: pd.DataFrame, confidence: float, figures: Sequence[str
     parts = [
         "# Descriptors, trained alike\n\n"
         "FPR95: share of non-matching pairs accepted at the threshold that accepts 95 % of the matching ones; lower is better.\n"
-        "Bytes: of one descriptor as float32. Patches/s: described; a network's are in memory, hand-made descriptors read and\n"
-        "blur the photographs. Points: per step, two patches each. How to read the table: docs/descriptors.md.\n"
+        "Bytes: of one descriptor as float32. Patches/s: described; what sees patches has them in memory, what sees photographs\n"
+        "reads and blurs them. Points: per step, two patches each. How to read the table: docs/descriptors.md.\n"
     ]
     for test_set, group in frame.groupby("test_set", sort=False):
         ordered = group.sort_values(["fpr95", "average_precision", "descriptor"], ascending=[True, False, True])

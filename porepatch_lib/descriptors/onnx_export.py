@@ -53,16 +53,17 @@ def export_onnx(
 
 
 def _facts_of_card(weights: Path) -> dict[str, Any]:
-    """Return the crop factor that the model card beside the weights gives, if there is one."""
+    """Return the crop factor that the model card beside the weights gives, if there is one and it is known (not 0)."""
     card = weights.with_suffix(".json")
     if not card.is_file():
         return {}
     try:
-        return {"crop_factor": float(read_json(card)["crop_factor"])}
+        factor = float(read_json(card)["crop_factor"])
     except (ValueError, KeyError, TypeError) as error:
         raise PorePatchError(
             f"The model card {card} gives no crop_factor; train the network again or take the card away."
         ) from error
+    return {"crop_factor": factor} if factor else {}
 
 
 def _exported(network: DescriptorNetwork, name: str) -> ModelProto:

@@ -17,6 +17,7 @@ from porepatch_lib.files import atomic_path
 from porepatch_lib.patches.phototour_reader import (
     Interest,
     find_pair_list,
+    list_sheets,
     read_cells,
     read_interest,
     read_pair_list,
@@ -78,12 +79,27 @@ def patch_set_folders(sets: Mapping[str, Mapping[str, Any]], subjects: Collectio
     """Return the folders of the patch sets of a configuration, by name.
 
     Raises:
-        PorePatchError: if one is not there, or has the name of a subject, beside whose results its own would stand.
+        PorePatchError: if one is not there, has the name of a subject, beside whose results its own would stand, or if those that
+            train one network have several crop factors.
     """
     for name in sets:
         if name in subjects:
             raise PorePatchError(f"The patch set '{name}' has the name of a subject of the sheet; choose another name.")
+    trained = {name: one.get("crop_factor") for name, one in sets.items() if one["split"] in ("train", "validation")}
+    if len(set(trained.values())) > 1:
+        told = ", ".join(f"{name}: {factor or 'unknown'}" for name, factor in trained.items())
+        raise PorePatchError(
+            f"One network is trained on the patch sets of other crop_factors ({told}); give all the same, or none."
+        )
     return {name: str(patch_set_folder(name, one["path"])) for name, one in sets.items()}
+
+
+def patch_set_files(folder: str, pairs: str | None = None) -> list[str]:
+    """Return what a patch set is made of, so that another version of any file is read again: its folder, lists and sheets."""
+    root = Path(folder)
+    lists = [root / name for name in ("info.txt", "interest.txt", *([pairs] if pairs else []))]
+    found = {path for path in (*lists, *root.glob("*m50_*.txt"), *list_sheets(root)) if path.is_file()}
+    return [folder, *sorted(str(path) for path in found)]
 
 
 def import_patch_set(

@@ -26,7 +26,7 @@ from porepatch_lib.progress import progress
 # HyNet's loader opens this name whatever the number of pairs.
 HYNET_PAIR_FILE = "m50_100000_100000_0.txt"
 _PAIR_FILES = "*m50_*.txt"
-_IMAGES = {".bmp", ".dib", ".jpe", ".jpeg", ".jpg", ".jp2", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+_NO_IMAGES = {".txt", ".json", ".md"}
 _MAX_OCTAVES = 32.0
 
 
@@ -62,10 +62,16 @@ def find_sheets(folder: Path) -> list[Path]:
     Raises:
         PorePatchError: if there is none.
     """
-    own = [path for path in folder.glob("patches*") if _is_image(path, folder)]
-    paths = own or [path for path in folder.rglob("*") if _is_image(path, folder)]
+    paths = list_sheets(folder)
     if not paths:
         raise PorePatchError(f"The patch set {folder} has no sheets, neither patches* nor any image below it; unpack all of it.")
+    return paths
+
+
+def list_sheets(folder: Path) -> list[Path]:
+    """Return what `find_sheets` does, an empty list where there is none."""
+    own = [path for path in folder.glob("patches*") if _is_image(path, folder)]
+    paths = own or [path for path in folder.rglob("*") if _is_image(path, folder)]
     return sorted(paths, key=lambda path: path.relative_to(folder).parts)
 
 
@@ -181,7 +187,7 @@ def read_pair_list(path: Path, point_ids: NDArray[np.int64]) -> pd.DataFrame:
 def _is_image(path: Path, folder: Path) -> bool:
     # What archives of other systems leave behind bears the names of true sheets.
     foreign = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in _IMAGES and not foreign and path.is_file()
+    return not foreign and path.suffix.lower() not in _NO_IMAGES and path.is_file() and cv2.haveImageReader(str(path))
 
 
 def _read_sheet(path: Path) -> NDArray[np.uint8]:

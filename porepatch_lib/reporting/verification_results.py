@@ -35,16 +35,15 @@ _KNOWN: dict[str, pa.DataType] = {
         ("fpr95", "fpr95_low", "fpr95_high", "fpr95_hardnet", "fdr95", "auc", "average_precision"),
         pa.float64(),
     ),
-    "average_precision_low": pa.float64(),
-    "average_precision_high": pa.float64(),
+    **dict.fromkeys(("auc_low", "auc_high", "average_precision_low", "average_precision_high"), pa.float64()),
 }
 _MATCHING = ("precision", "recall", "matching_score")
 _MEANS = ["hpatches_verification_same", "hpatches_verification_cross", "hpatches_matching"]
 _MEANS += ["hpatches_retrieval", "matching_precision", "matching_recall", "matching_score"]
 _UNKNOWN = ["sigma_px", "fpr95_hynet", "fpr80", "fpr90", "fpr99", *_MEANS]
 _ORDER = ["test_set", "descriptor", "labels", "sees", "learned", "dimension", "sigma_px", "positives", "negatives"]
-_ORDER += ["fpr95", "fpr95_low", "fpr95_high", "fpr95_hynet", "fpr95_hardnet", "fdr95", "fpr80", "fpr90", "fpr99", "auc"]
-_ORDER += ["average_precision", "average_precision_low", "average_precision_high", *_MEANS]
+_ORDER += ["fpr95", "fpr95_low", "fpr95_high", "fpr95_hynet", "fpr95_hardnet", "fdr95", "fpr80", "fpr90", "fpr99"]
+_ORDER += ["auc", "auc_low", "auc_high", "average_precision", "average_precision_low", "average_precision_high", *_MEANS]
 VERIFICATION = Table(
     "verification",
     pa.schema([pa.field(name, _KNOWN.get(name, pa.float64()), nullable=name in _UNKNOWN) for name in _ORDER]),

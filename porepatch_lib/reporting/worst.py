@@ -16,7 +16,7 @@ from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import atomic_path, read_array
 from porepatch_lib.patches.store import open_store, point_numbers
 from porepatch_lib.reporting.worst_sheet import worst_sheet
-from porepatch_lib.tables import TEST_PAIRS, Table, read_table, to_arrow
+from porepatch_lib.tables import HARD, TEST_PAIRS, Table, read_table, to_arrow
 from porepatch_lib.verification.distances import pair_distances
 from porepatch_lib.verification.metrics import RECALL_PERCENT, needed
 
@@ -83,7 +83,7 @@ def write_worst_pairs(
     """
     store, frame = open_store(patches, index)
     labelled = read_table(pairs, TEST_PAIRS)
-    labelled = labelled[labelled["kind"] != "hard"]
+    labelled = labelled[labelled["kind"] != HARD]
     described = read_array(descriptors)
     if described.ndim != 2 or len(described) != len(frame):
         raise PorePatchError(

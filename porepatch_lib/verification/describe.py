@@ -38,8 +38,8 @@ class SweepSettings:
     pairs: most pairs of the test set they are tried on, half of them matches.
     """
 
-    sigmas_px: Sequence[float]
-    pairs: int
+    sigmas_px: Sequence[float] = ()
+    pairs: int = 10_000
 
     def __post_init__(self) -> None:
         if self.pairs < 2 or not all(np.isfinite(sigma) and sigma > 0 for sigma in self.sigmas_px):
@@ -74,7 +74,7 @@ def describe_test_set(
         weights: safetensors of a network.
         output: float32 (N,D), row i = row i of the patches.
         card: JSON with descriptor, sees ("photograph" or "patch"), learned, dimension, crop_factor (0: unknown), sigma_px (of a
-            bare patch, else null) and sweep ([{sigma_px, fpr95}], fpr95 in 0..1; empty where none was made).
+            bare patch, else null) and sweep ([{sigma_px, fpr95, average_precision}], rates 0..1; empty where none was made).
         device: of a network, see `resolve_device`.
         networks: third-party architectures, name -> "package.module:Class".
         architecture: of weights whose metadata name none, as those that others published.
@@ -118,7 +118,7 @@ def describe_test_set(
             "dimension": chosen.dimension,
             "crop_factor": crop_factor,
             "sigma_px": sigma_px,
-            "sweep": [{"sigma_px": sigma, "fpr95": rate} for sigma, rate in sweep.items()],
+            "sweep": [{"sigma_px": sigma, "fpr95": rates[0], "average_precision": rates[1]} for sigma, rates in sweep.items()],
         },
     )
     _LOG.info("described %d patches with %s (%d-D)", len(store), descriptor, chosen.dimension)
@@ -144,8 +144,8 @@ def _sweep(
     settings: SweepSettings,
     seed: int,
     threads: int,
-) -> dict[float, float]:
-    """Return FPR95 for every sigma (px) in ascending order."""
+) -> dict[float, tuple[float, float]]:
+    """Return FPR95 and average precision for every sigma (px) in ascending order."""
     labelled = read_table(pairs, TEST_PAIRS)
     chosen = labelled.iloc[sweep_rows(labelled, settings.pairs, seed)]
     if chosen.empty:

@@ -163,7 +163,7 @@ def matching_report(
     _, per_image = read_views_and_keypoints(images, keypoints)
     drawn = draw_view_pairs(sorted(per_image), settings.view_pairs, seed)
     truth = read_truth(images, truth_folder)
-    return summarise(list(score_pairs(truth, per_image, descriptors, drawn, settings, threads)))
+    return summarise(list(score_view_pairs(truth, per_image, descriptors, drawn, settings, threads)))
 
 
 def draw_view_pairs(image_ids: list[int], most: int, seed: int) -> list[ViewPair]:
@@ -174,7 +174,7 @@ def draw_view_pairs(image_ids: list[int], most: int, seed: int) -> list[ViewPair
     return [pairs[i] for i in np.sort(np.random.default_rng(seed).choice(len(pairs), most, replace=False))]
 
 
-def score_pairs(
+def score_view_pairs(
     truth: SubjectTruth,
     keypoints: Mapping[int, Keypoints],
     descriptors: Mapping[int, NDArray[Any]],

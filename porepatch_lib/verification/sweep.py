@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from porepatch_lib.descriptors.bare_patches import describe_bare
 from porepatch_lib.verification.distances import pair_distances
-from porepatch_lib.verification.metrics import fpr95
+from porepatch_lib.verification.metrics import average_precision, fpr95
 
 
 def sweep_sigma(
@@ -20,8 +20,8 @@ def sweep_sigma(
     is_match: NDArray[np.bool_],
     sigmas_px: Iterable[float],
     threads: int = 1,
-) -> dict[float, float]:
-    """Return FPR95 (0..1) of a descriptor of `BARE` on patches (N,S,S) for every sigma (px).
+) -> dict[float, tuple[float, float]]:
+    """Return FPR95 and average precision (0..1) of a descriptor of `BARE` on patches (N,S,S) for every sigma (px).
 
     The pairs are of rows first[i], second[i]. Where they are of the test set, as in the paper, the best sigma favours the
     hand-made descriptor.
@@ -29,10 +29,11 @@ def sweep_sigma(
     rates = {}
     for sigma in sigmas_px:
         rows = describe_bare(name, patches, sigma, threads)
-        rates[sigma] = fpr95(pair_distances(rows, first, second, threads), is_match)
+        distances = pair_distances(rows, first, second, threads)
+        rates[sigma] = fpr95(distances, is_match), average_precision(distances, is_match)
     return rates
 
 
-def best_sigma(rates: Mapping[float, float]) -> float:
-    """Return the sigma with the lowest rate of a sweep; of equal ones the smallest."""
-    return min(sorted(rates), key=lambda sigma: rates[sigma])
+def best_sigma(rates: Mapping[float, tuple[float, float]]) -> float:
+    """Return the sigma with the lowest FPR95 of a sweep, of equal ones the one with the highest average precision."""
+    return min(sorted(rates), key=lambda sigma: (rates[sigma][0], -rates[sigma][1]))

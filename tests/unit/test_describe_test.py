@@ -126,7 +126,7 @@ def test_a_bare_descriptor_takes_the_best_sigma_of_a_sweep_with_the_keypoints_ow
     first, second, is_match = (chosen[column].to_numpy() for column in ("patch_1", "patch_2", "is_match"))
     rates = sweep_sigma(name, test_set.patches, first, second, is_match, [1.0, 2.0, 64 / 12])
     card = read_json(test_set.card)
-    assert [(one["sigma_px"], one["fpr95"]) for one in card["sweep"]] == list(rates.items())
+    assert {one["sigma_px"]: (one["fpr95"], one["average_precision"]) for one in card["sweep"]} == rates
     assert card["sigma_px"] == best_sigma(rates)
     assert (card["sees"], card["learned"], card["dimension"]) == ("patch", False, BARE[name].dimension)
     np.testing.assert_allclose(read_array(test_set.output), describe_bare(name, test_set.patches, card["sigma_px"]), atol=1e-6)

@@ -121,11 +121,13 @@ def test_the_sweep_separates_noisy_copies_from_others(name: str, patches: np.nda
     first = np.repeat(np.arange(5), 5)
     second = np.tile(np.arange(5, 10), 5)
     rates = sweep_sigma(name, both, first, second, first + 5 == second, [1.0, 1.4])
-    assert rates == {1.0: 0.0, 1.4: 0.0}
+    assert rates == {1.0: (0.0, 1.0), 1.4: (0.0, 1.0)}
     swapped = sweep_sigma(name, both, first, second, first + 5 != second, [1.0])
-    assert swapped[1.0] == 1.0
+    assert swapped[1.0][0] == 1.0
 
 
-def test_the_best_sigma_has_the_lowest_rate_and_is_the_smallest_of_equals() -> None:
-    assert best_sigma({4.0: 0.1, 2.0: 0.1, 1.0: 0.3, 3.0: 0.1}) == 2.0
-    assert best_sigma({1.0: 0.2, 8.0: 0.1}) == 8.0
+def test_the_best_sigma_has_the_lowest_rate_and_of_equals_the_highest_precision() -> None:
+    """Easy pairs leave FPR95 at 0 for many sigmas; the smallest of them would be a poor choice."""
+    assert best_sigma({4.0: (0.1, 0.9), 2.0: (0.1, 0.9), 1.0: (0.3, 1.0), 3.0: (0.1, 0.9)}) == 2.0
+    assert best_sigma({1.0: (0.0, 0.98), 2.0: (0.0, 0.99), 4.0: (0.0, 0.97)}) == 2.0
+    assert best_sigma({1.0: (0.2, 0.9), 8.0: (0.1, 0.8)}) == 8.0

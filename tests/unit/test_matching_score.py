@@ -21,7 +21,7 @@ from porepatch_lib.verification.matching_score import (
     draw_view_pairs,
     matching_report,
     score_pair,
-    score_pairs,
+    score_view_pairs,
     summarise,
     true_places,
     write_matching_score,
@@ -92,7 +92,7 @@ def test_what_the_truth_knows():
 def scored(descriptors, xy, pairs, shape=PLANE, settings=ALL):
     truth = photographed([view(i) for i in range(len(xy))], shape)
     per_image = {i: keypoints(places) for i, places in enumerate(xy)}
-    return [score for _, score in score_pairs(truth, per_image, dict(enumerate(descriptors)), pairs, settings)]
+    return [score for _, score in score_view_pairs(truth, per_image, dict(enumerate(descriptors)), pairs, settings)]
 
 
 def test_identical_and_swapped_descriptors():

@@ -317,4 +317,8 @@ def test_folders_are_looked_for_before_anything_runs(tmp_path):
     with pytest.raises(PorePatchError, match="'liberty' has the name of a subject"):
         patch_set_folders(sets, ["liberty"])
     with pytest.raises(PorePatchError, match=r"The folder .*away of the patch set liberty is not there"):
-        patch_set_folders({"liberty": {"path": str(tmp_path / "away")}}, [])
+        patch_set_folders({"liberty": {"path": str(tmp_path / "away"), "split": "train"}}, [])
+    two = {name: sets["liberty"] | {"crop_factor": factor} for name, factor in (("a", 24.0), ("b", None))}
+    with pytest.raises(PorePatchError, match=r"other crop_factors \(a: 24.0, b: unknown\)"):
+        patch_set_folders(two, [])
+    assert set(patch_set_folders(two | {"b": two["b"] | {"split": "verification"}}, [])) == {"a", "b"}

@@ -57,6 +57,8 @@ def report(descriptor: str, fpr95: float, spread: float = 0.002, test_set: str =
         "average_precision_low": 1 - high / 2,
         "average_precision_high": 1 - low / 2,
         "auc": 1 - fpr95 / 4,
+        "auc_low": 1 - fpr95 / 3,
+        "auc_high": 1 - fpr95 / 5,
         "fpr": {"80": fpr95 / 4, "90": fpr95 / 2, "95": fpr95, "99": 2 * fpr95},
         "variants": {"fpr95_hynet": None, "fpr95_hardnet": fpr95, "fdr95": fpr95 / (0.95 + fpr95)},
         "roc": {"false_positive_rate": (recall ** (np.log(fpr95 + 1e-6) / np.log(0.95))).tolist(), "recall": recall.tolist()},

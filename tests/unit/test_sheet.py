@@ -45,7 +45,7 @@ def _refusal(path: Path) -> str:
 def test_default_sheet_has_every_split():
     subjects = read_subjects(_PROJECT / "config/subjects.tsv")
     assert list(subjects.columns) == [*COLUMNS, *VARIATIONS, *CARE]
-    assert subjects["split"].value_counts().to_dict() == {"train": 4, "validation": 1, "verification": 1, "reconstruction": 1}
+    assert subjects["split"].value_counts().to_dict() == {"train": 4, "validation": 1, "verification": 2, "reconstruction": 1}
     assert set(subjects["source"]) == {"rendered"}
     assert (subjects[["path", "masks", "cameras"]] == "").all(axis=None)
 

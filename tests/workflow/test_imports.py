@@ -17,7 +17,7 @@ _MEMBERS = "patches*.bmp"
 @pytest.fixture(scope="module")
 def exports(snakemake, tiny_folder) -> Path:
     """The results of the tiny run, with what it may release in the PhotoTour layout."""
-    process = snakemake("dataset")
+    process = snakemake("dataset", str(tiny_folder / "results/verification/rendered/sift-bare.json"))
     assert process.returncode == 0, process.stdout[-4000:]
     return tiny_folder / "results"
 

@@ -15,4 +15,5 @@ with stage(snakemake.log[0], snakemake.threads):
         output=Path(snakemake.output.report),
         threads=snakemake.threads,
         networks=snakemake.params.networks,
+        card=Path(snakemake.input.card) if snakemake.input.card else None,
     )
