@@ -206,7 +206,7 @@ def test_psift_that_beats_none_and_the_undecided_are_named():
     (test_set,) = gather([report("psift", 0.2), unsure], [], "rootsift")
     assert hand_made_and_networks(test_set) == (
         "- PSIFT beats no network over all pairs. Undecided: psift and round0-hynet.\n"
-        "- PSIFT is ahead of a network, by numbers without an interval: "
+        "- PSIFT from the photograph is ahead of a network, by numbers without an interval: "
         "mAP retrieval % 80.00 of psift against 79.99 of round0-hynet.\n"
     )
     (alone,) = gather([report("psift", 0.2)], [], "rootsift")
