@@ -138,6 +138,8 @@ PATCH_PAIRS = _table("patch pairs", patch_1=pa.int64(), patch_2=pa.int64(), is_m
 
 HARD = "hard"  # kind of the non-matches that stand beside the headline, never in it
 
+UNKNOWN = -1.0  # an angle or a difference of scale of test pairs that is not known
+
 # Labelled pairs of rows of a test set, with what they are divided by. `kind`: "match", "same_subject", "cross_subject", "hard" (a
 # non-match near by in the same photograph; never part of the headline), or "given" (a non-match of somebody else's list).
 # `angle_deg` is the angle between the two viewing directions, `octaves` |log2(sigma_1 / sigma_2)|, both -1 where unknown;

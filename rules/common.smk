@@ -252,7 +252,7 @@ def benchmark_weights(wildcards):
     """Weights of a descriptor of the benchmark; hand-made ones have none."""
     if wildcards.descriptor not in BENCHMARK_TRAINING:
         return []
-    return "<results>/benchmark/model/{descriptor}.safetensors"
+    return network_file(f"benchmark-{wildcards.descriptor}")
 
 
 def benchmarked(test_set):

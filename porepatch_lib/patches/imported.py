@@ -24,7 +24,7 @@ from porepatch_lib.patches.phototour_reader import (
     read_point_ids,
 )
 from porepatch_lib.patches.store import create_patches, open_store
-from porepatch_lib.tables import PATCHES, TEST_PAIRS, write_table
+from porepatch_lib.tables import PATCHES, TEST_PAIRS, UNKNOWN, write_table
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def import_patch_set(
         _write_patches(temporary, folder, index["keypoint_id"].to_numpy(np.int64), len(point_ids))
         write_table(output_index, index, PATCHES)
         if output_pairs and pairs is not None:
-            octaves = np.full(len(pairs), -1.0) if by_photograph is None else scale_ratio(pairs, by_photograph.log2_scale)
+            octaves = np.full(len(pairs), UNKNOWN) if by_photograph is None else scale_ratio(pairs, by_photograph.log2_scale)
             write_table(output_pairs, given_pairs(pairs, index["keypoint_id"].to_numpy(np.int64), octaves), TEST_PAIRS)
     _warn_of_wrong_order(name, folder, output_patches, output_index)
     logger.info("%s, %s: %d patches of %d points", name, part, len(index), index["point_id"].nunique())
@@ -208,7 +208,7 @@ def given_pairs(pairs: pd.DataFrame, order: NDArray[np.int64], octaves: NDArray[
             "patch_2": place[pairs["patch_2"]],
             "is_match": pairs["is_match"],
             "kind": np.where(pairs["is_match"], "match", "given"),
-            "angle_deg": -1.0,
+            "angle_deg": UNKNOWN,
             "octaves": octaves,
             "region": "",
         }

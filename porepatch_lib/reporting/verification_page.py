@@ -212,12 +212,12 @@ def _figure(figures: Mapping[str, str], name: str) -> str:
 
 
 def _stratum(stratum: Mapping[str, Any] | None) -> str:
-    if stratum is None or stratum["fpr95"] is None:
+    if stratum is None:
         return "-"
     return _with_interval(stratum["fpr95"], stratum["fpr95_low"], stratum["fpr95_high"])
 
 
-def _with_interval(value: float, low: float | None, high: float | None) -> str:
+def _with_interval(value: float, low: float, high: float) -> str:
     return f"{percent(value)} ({percent(low)} .. {percent(high)})"
 
 
@@ -238,8 +238,6 @@ def _groups_won(report: Report, network: Report) -> Iterator[str]:
     theirs = {(stratum["kind"], stratum["group"]): stratum for stratum in network["strata"]}
     for own in report["strata"]:
         other = theirs.get((own["kind"], own["group"]))
-        if other is None or own["fpr95_high"] is None or other["fpr95_low"] is None:
-            continue
-        if own["fpr95_high"] < other["fpr95_low"]:
+        if other is not None and own["fpr95_high"] < other["fpr95_low"]:
             rates = f"{percent(own['fpr95'])} to {percent(other['fpr95'])} %"
             yield f"{report['descriptor']} against {network['descriptor']} at {own['kind']} {own['group']} ({rates})"

@@ -18,7 +18,7 @@ from porepatch_lib.patches.store import open_store, point_numbers
 from porepatch_lib.reporting.worst_sheet import worst_sheet
 from porepatch_lib.tables import HARD, TEST_PAIRS, Table, read_table, to_arrow
 from porepatch_lib.verification.distances import pair_distances
-from porepatch_lib.verification.metrics import RECALL_PERCENT, needed
+from porepatch_lib.verification.metrics import RECALL_PERCENT, threshold_at
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,9 +116,7 @@ def worst_pairs(
     first, second = (pairs[name].to_numpy(np.int64) for name in ("patch_1", "patch_2"))
     is_match = pairs["is_match"].to_numpy(bool)
     distances = pair_distances(descriptors, first, second)
-    matching = distances[is_match]
-    rank = needed(len(matching), RECALL_PERCENT) - 1
-    threshold = np.partition(matching, rank)[rank]
+    threshold = threshold_at(distances[is_match], RECALL_PERCENT)
     points = point_numbers(index)
     allowed = index["subject"].isin(shown_subjects).to_numpy()
     allowed = allowed[first] & allowed[second]

@@ -35,7 +35,7 @@ def false_positive_rate(distances: Distances, is_match: Labels, recall_percent: 
     if not 1 <= recall_percent <= 100:
         raise PorePatchError(f"The recall must be 1 to 100 percent, not {recall_percent}.")
     positive, negative = split(distances, is_match)
-    return float(np.mean(negative <= _threshold(positive, recall_percent)))
+    return float(np.mean(negative <= threshold_at(positive, recall_percent)))
 
 
 def fpr95_hynet(distances: Distances, is_match: Labels) -> float:
@@ -57,13 +57,13 @@ def fpr95_hardnet(distances: Distances, is_match: Labels) -> float:
     is the upper end. Without ties between matches and non-matches all three are equal.
     """
     positive, negative = split(distances, is_match)
-    return float(np.mean(negative < _threshold(positive, RECALL_PERCENT)))
+    return float(np.mean(negative < threshold_at(positive, RECALL_PERCENT)))
 
 
 def fdr95(distances: Distances, is_match: Labels) -> float:
     """Return the false discovery rate (0..1) that old code calls FPR95: non-matches among all pairs accepted at 95 % recall."""
     positive, negative = split(distances, is_match)
-    threshold = _threshold(positive, RECALL_PERCENT)
+    threshold = threshold_at(positive, RECALL_PERCENT)
     false, true = np.count_nonzero(negative <= threshold), np.count_nonzero(positive <= threshold)
     return false / (false + true)
 
@@ -114,6 +114,12 @@ def needed(count: int, recall_percent: int) -> int:
     return (recall_percent * count + 99) // 100
 
 
+def threshold_at(positive: Distances, recall_percent: int) -> Any:
+    """Return the smallest of the matching distances (P,) that accepts `recall_percent` of them, at least one."""
+    rank = needed(len(positive), recall_percent)
+    return np.partition(positive, rank - 1)[rank - 1]
+
+
 def split(distances: Distances, is_match: Labels) -> tuple[Distances, Distances]:
     """Return the distances of the matching and of the non-matching pairs, in order of the pairs, checked."""
     labels = np.asarray(is_match, bool)
@@ -128,11 +134,6 @@ def split(distances: Distances, is_match: Labels) -> tuple[Distances, Distances]
             "add subjects or photographs."
         )
     return positive, negative
-
-
-def _threshold(positive: Distances, recall_percent: int) -> Any:
-    rank = needed(len(positive), recall_percent)
-    return np.partition(positive, rank - 1)[rank - 1]
 
 
 def _accepted(distances: Distances, is_match: Labels) -> tuple[Counts, Counts, FloatArray]:

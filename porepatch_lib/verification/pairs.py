@@ -27,13 +27,11 @@ from porepatch_lib.rendering.features import REGIONS
 from porepatch_lib.rendering.truth import SubjectTruth, locate, regions_of
 from porepatch_lib.rendering.truth_files import read_truth
 from porepatch_lib.sfm.model import read_model
-from porepatch_lib.tables import HARD, KEYPOINTS, TEST_PAIRS, TRACKS, read_table, write_table
+from porepatch_lib.tables import HARD, KEYPOINTS, TEST_PAIRS, TRACKS, UNKNOWN, read_table, write_table
 
 IntArray = NDArray[np.int64]
 
 _LOG = logging.getLogger(__name__)
-
-UNKNOWN = -1.0  # an angle or a difference of scale that is not known
 
 
 @dataclass(frozen=True)
