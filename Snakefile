@@ -22,6 +22,9 @@ include: "rules/training.smk"
 include: "rules/imports.smk"
 include: "rules/verification.smk"
 include: "rules/evaluation.smk"
+include: "rules/reconstruction_common.smk"
+include: "rules/features.smk"
+include: "rules/reconstruction.smk"
 include: "rules/benchmark.smk"
 include: "rules/reporting.smk"
 
@@ -31,12 +34,20 @@ localrules:
     captures,
     dataset,
     models,
+    reconstructions,
 
 
 # The captured subjects alone: look at them before the long run.
 rule captures:
     input:
         expand("<results>/captures/{subject}/contact_sheet.png", subject=SUBJECTS.index),
+
+
+# The reconstruction subjects, with every descriptor and variant: the ETH table and a picture of every cloud.
+rule reconstructions:
+    input:
+        rules.reconstruction_table.output if RECONSTRUCTED else [],
+        reconstruction_files("clouds.png"),
 
 
 # Everything the config asks for, ending in the table.
@@ -47,6 +58,7 @@ rule all:
         rules.captures.input,
         rules.verification_table.output,
         verification_files("_worst.png"),
+        rules.reconstructions.input,
 
 
 # The patch datasets of every round with their cards; what may be released of the last round and of the test sets, in UBC PhotoTour

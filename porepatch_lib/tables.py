@@ -91,7 +91,7 @@ KEYPOINTS = _table(
 VIEW_PAIRS = _table("view pairs", image_id_1=pa.int32(), image_id_2=pa.int32())
 
 # One row per putative match. `distance` is the descriptor distance, `ratio` is distance over the
-# second-nearest distance, seen from image 1.
+# second-nearest distance, seen from image 1 (of guided matches the larger of both sides'; 0 where unknown).
 MATCHES = _table(
     "matches",
     image_id_1=pa.int32(),

@@ -90,6 +90,36 @@ rule nersemble:
         "../workflow/scripts/nersemble.py"
 
 
+rule eth:
+    input:
+        dataset=lambda wildcards: SUBJECTS.loc[wildcards.subject, "path"],
+        masks=given_masks,
+    output:
+        images="<results>/captures/{subject}/images.parquet",
+        developed=directory("<results>/captures/{subject}/images"),
+        masks=directory("<results>/captures/{subject}/masks"),
+    log:
+        "<results>/logs/eth/{subject}.log",
+    benchmark:
+        "<results>/benchmarks/eth/{subject}.tsv"
+    wildcard_constraints:
+        subject=alternatives(subjects_of(source="eth")),
+    conda:
+        "../envs/porepatch.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=4000,
+    params:
+        settings=config["photographs"],
+        masks=config["masks"],
+        mask_source=lambda wildcards: SUBJECTS.loc[wildcards.subject, "masks"],
+        version=STAGE_VERSIONS["capture"],
+    message:
+        "Reading the ETH dataset of {wildcards.subject}"
+    script:
+        "../workflow/scripts/eth.py"
+
+
 rule survey:
     input:
         images="<results>/captures/{subject}/images.parquet",

@@ -1,4 +1,5 @@
 # What the rules share: the checked configuration and sheet, and functions that find inputs.
+import re
 from pathlib import Path
 
 from porepatch_lib.benchmark.settings import benchmark_training
@@ -42,7 +43,7 @@ def subjects_of(split=None, source=None):
 
 def alternatives(names):
     """A wildcard constraint that matches the given names and nothing else."""
-    return "|".join(names) if names else "(?!)"
+    return "|".join(map(re.escape, names)) if names else "(?!)"
 
 
 # Training needs both; a sheet without validation subjects still gives a dataset.
@@ -61,7 +62,12 @@ if config["rounds"] > 1 and len(SUBJECTS) and not CAN_TRAIN:
         "add one, or set rounds to 1."
     )
 # Who labelled the pairs of a captured test set; of an imported one they are given.
-LABELS = {"rendered": "truth", "photographs": "tracks", "nersemble": "tracks"}
+LABELS = {
+    "rendered": "truth",
+    "photographs": "tracks",
+    "nersemble": "tracks",
+    "eth": "tracks",
+}
 CAPTURED_TEST_SETS = [
     source for source in LABELS if subjects_of("verification", source)
 ]

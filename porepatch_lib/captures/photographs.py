@@ -131,8 +131,8 @@ def ingest_photographs(
         origins = [Origin(photograph.path, photograph.size, photograph.exif.orientation) for photograph in photographs]
         names = write_masks(new_masks, views, origins, masks, settings.mask_order, mask_settings or MaskSettings(), threads)
         final = [
-            replace(view, path=images / file.name if file else view.path, mask_path=mask_folder / name if name else None)
-            for view, file, name in zip(views, [photograph.developed for photograph in photographs], names, strict=True)
+            replace(view, path=moved_path(view.path, new_images, images), mask_path=mask_folder / name if name else None)
+            for view, name in zip(views, names, strict=True)
         ]
         write_views(output, final)
 
@@ -157,6 +157,11 @@ def read_photograph(item: tuple[Path, str], folder: Path, max_megapixels: float)
     if good.pixels is not None and target is not None:
         write_png(target, good.pixels)
     return Photograph(path, sha256, good.size, good.exif, target)
+
+
+def moved_path(path: Path, old: Path, new: Path) -> Path:
+    """Where a file lies after its folder `old` was renamed to `new`; files of other folders stay where they are."""
+    return new / path.name if path.parent == old else path
 
 
 def make_views(

@@ -27,6 +27,7 @@ _SOURCES = {
     "rendered": ("is rendered", ("path", "masks", "cameras")),
     "photographs": ("is photographed", VARIATIONS),
     "nersemble": ("is from NeRSemble", ("cameras", *VARIATIONS)),
+    "eth": ("is an ETH dataset", ("cameras", *VARIATIONS)),
 }
 # What may mend a path; beside `masks`, which may be made.
 _MENDS = {"masks": f"correct it, or write {MADE_MASKS} to have masks made"}

@@ -66,8 +66,8 @@ def mutual_nearest(descriptors_1: NDArray[Any], descriptors_2: NDArray[Any], rat
     Raises:
         PorePatchError: if the widths differ or a descriptor is not finite.
     """
-    one = _as_float32(descriptors_1)
-    two = _as_float32(descriptors_2)
+    one = as_float32(descriptors_1)
+    two = as_float32(descriptors_2)
     if len(one) == 0 or len(two) == 0:
         return _no_matches()
     if one.shape[1] != two.shape[1]:
@@ -85,7 +85,12 @@ def mutual_nearest(descriptors_1: NDArray[Any], descriptors_2: NDArray[Any], rat
     return Matches(index_1[kept], index_2[kept], distance[kept].astype(np.float32), ratios[kept].astype(np.float32))
 
 
-def _as_float32(descriptors: NDArray[Any]) -> NDArray[np.float32]:
+def as_float32(descriptors: NDArray[Any]) -> NDArray[np.float32]:
+    """Return a table of descriptors (N,D) as contiguous float32.
+
+    Raises:
+        PorePatchError: if it is not a table of rows.
+    """
     if descriptors.ndim != 2:
         raise PorePatchError(f"Descriptors must be a table of rows, not of shape {descriptors.shape}.")
     return np.ascontiguousarray(descriptors, np.float32)
@@ -340,7 +345,7 @@ def _search_directly(queries, targets, chosen, first, second):  # type: ignore[n
         best, next_best = np.inf, np.inf
         best_index, next_index = -1, -1
         for j in range(len(targets)):
-            squared = _squared_distance(queries[query], targets[j])
+            squared = squared_distance(queries[query], targets[j])
             if squared < best:
                 best, next_best = squared, best
                 best_index, next_index = j, best_index
@@ -349,8 +354,9 @@ def _search_directly(queries, targets, chosen, first, second):  # type: ignore[n
         first[query], second[query] = best_index, next_index
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _squared_distance(one, two):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def squared_distance(one, two):  # type: ignore[no-untyped-def]
+    """Squared L2 distance (float64) of two rows (D,)."""
     total = 0.0
     for k in range(len(one)):
         difference = np.float64(one[k]) - np.float64(two[k])
@@ -364,5 +370,5 @@ def _distances(one, two, index_1, index_2):  # type: ignore[no-untyped-def]
     distances = np.full(len(index_1), np.nan)
     for m in range(len(index_1)):
         if index_2[m] >= 0:
-            distances[m] = np.sqrt(_squared_distance(one[index_1[m]], two[index_2[m]]))
+            distances[m] = np.sqrt(squared_distance(one[index_1[m]], two[index_2[m]]))
     return distances

@@ -241,10 +241,8 @@ def _read_obj_vertices(path: Path, count: int) -> FloatArray:
 
 
 def _read_basel(path: Path) -> LinearModel:
-    try:
-        import h5py  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise PorePatchError(f"Reading the Basel model {path} needs h5py: run `pip install h5py` in this environment.") from error
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             mean, identity = _basel_part(file, "shape")

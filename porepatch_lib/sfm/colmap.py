@@ -42,6 +42,11 @@ def to_colmap_pixels(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels + pixels.dtype.type(_HALF_PIXEL)
 
 
+def from_colmap_pixels(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Move pixel positions (N,2) from COLMAP's origin to ours."""
+    return pixels - pixels.dtype.type(_HALF_PIXEL)
+
+
 def to_colmap_camera(camera: Camera, camera_id: int, focal_is_prior: bool) -> pycolmap.Camera:
     """Convert a camera; `camera_id` is ours."""
     converted = pycolmap.Camera(

@@ -15,6 +15,7 @@ from porepatch_lib.keypoints.keypoints import Keypoints
 from porepatch_lib.sfm.colmap import to_colmap_camera, to_colmap_id, to_colmap_pixels
 from porepatch_lib.sfm.failure import ReconstructionError
 from porepatch_lib.sfm.settings import SfmSettings
+from porepatch_lib.sfm.two_view import two_view_options
 
 
 def write_database(path: Path, views: Sequence[View], keypoints: Mapping[int, Keypoints], matches: pd.DataFrame) -> None:
@@ -41,13 +42,8 @@ def verify(path: Path, settings: SfmSettings, seed: int, threads: int) -> tuple[
 
     Every pair has the same seed, so the result does not depend on `threads`; only the order of the database's rows does.
     """
-    options = pycolmap.TwoViewGeometryOptions()
-    options.min_num_inliers = settings.min_inliers
-    options.ransac.max_error = settings.max_error_px
-    options.ransac.confidence = settings.confidence
-    options.ransac.random_seed = seed
     verifier = pycolmap.GeometricVerifierOptions(num_threads=threads)
-    pycolmap.geometric_verification(path, verifier, two_view_geometry_options=options)
+    pycolmap.geometric_verification(path, verifier, two_view_geometry_options=two_view_options(settings, seed))
     with pycolmap.Database.open(path) as database:
         inliers = [count for count in database.read_two_view_geometry_num_inliers()[1] if count >= settings.min_inliers]
     return len(inliers), sum(inliers)

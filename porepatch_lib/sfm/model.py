@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.files import read_json
 from porepatch_lib.geometry import Camera, FloatArray, Pose
+from porepatch_lib.keypoints.keypoints import Keypoints
 from porepatch_lib.sfm.colmap import from_colmap_camera, from_colmap_id, from_colmap_pose
 
 
@@ -42,6 +46,32 @@ def read_model(folder: Path) -> SparseModel:
         return model_of(pycolmap.Reconstruction(folder))
     except (RuntimeError, ValueError, OSError) as error:
         raise PorePatchError(f"Cannot read the COLMAP model {folder} ({error}); delete its folder and run again.") from error
+
+
+def read_sfm_folder(folder: str | Path, image_ids: Collection[int]) -> tuple[dict[str, Any], SparseModel | None]:
+    """Read `status.json` and the model of a folder of the sfm stage; None where that reconstruction failed.
+
+    Raises:
+        PorePatchError: if the model cannot be read, or has views that are not among `image_ids`.
+    """
+    status = read_json(Path(folder) / "status.json")
+    if status["status"] != "ok":
+        return status, None
+    model = read_model(Path(folder) / "model")
+    if not set(model.poses) <= set(image_ids):
+        raise PorePatchError(f"The model in {folder} is of other views than now; delete it and run again.")
+    return status, model
+
+
+def require_known_keypoints(model: SparseModel, keypoints: Mapping[int, Keypoints], folder: str | Path) -> None:
+    """Check that the model of the sfm folder `folder` observes keypoints (by image_id) that exist.
+
+    Raises:
+        PorePatchError: if it does not.
+    """
+    counts = np.array([len(keypoints.get(image_id, ())) for image_id in model.image_id.tolist()])
+    if (model.keypoint_id >= counts).any():
+        raise PorePatchError(f"The model in {folder} is of other views or keypoints than now; delete it and run again.")
 
 
 def model_of(reconstruction: pycolmap.Reconstruction) -> SparseModel:

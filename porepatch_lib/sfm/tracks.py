@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from porepatch_lib.captures.views import read_views
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import read_json
 from porepatch_lib.geometry import FloatArray, largest_angles, project
 from porepatch_lib.keypoints.keypoints import Keypoints, read_keypoints
-from porepatch_lib.sfm.model import SparseModel, read_model
+from porepatch_lib.sfm.model import SparseModel, read_sfm_folder, require_known_keypoints
 from porepatch_lib.tables import TRACKS, empty_frame, write_table
 
 _log = logging.getLogger(__name__)
@@ -68,14 +67,13 @@ def extract_tracks(
     Raises:
         PorePatchError: if the model cannot be read, or is of other views or keypoints than these.
     """
-    status = read_json(Path(sfm_folder) / "status.json")
-    if status["status"] != "ok":
+    status, model = read_sfm_folder(sfm_folder, {view.image_id for view in read_views(images)})
+    if model is None:
         _log.warning("No tracks: %s.", status["reason"])
         write_table(output, empty_frame(TRACKS), TRACKS)
         return
-    model = read_model(Path(sfm_folder) / "model")
     found = read_keypoints(keypoints)
-    _require_same_subject(model, {view.image_id for view in read_views(images)}, found, sfm_folder)
+    require_known_keypoints(model, found, sfm_folder)
     observations = observe(model, found)
     kept = filter_tracks(observations, settings)
     _log.info("%d of %d observations kept.", kept.sum(), len(kept))
@@ -117,14 +115,6 @@ def observe(model: SparseModel, keypoints: Mapping[int, Keypoints]) -> Observati
         size[seen] = found.sigma * depth / np.mean(camera.focal_px)
         ray[seen] = model.poses[image_id].centre - points
     return Observations(model.observed_point, model.image_id, model.keypoint_id, error, size, ray)
-
-
-def _require_same_subject(
-    model: SparseModel, image_ids: set[int], keypoints: Mapping[int, Keypoints], sfm_folder: str | Path
-) -> None:
-    counts = np.array([len(keypoints.get(image_id, ())) for image_id in model.image_id.tolist()])
-    if not set(model.cameras) <= image_ids or (model.keypoint_id >= counts).any():
-        raise PorePatchError(f"The model in {sfm_folder} is of other views or keypoints than now; delete it and run again.")
 
 
 def _best_in_image(observations: Observations, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -11,18 +11,25 @@ import yaml
 
 from porepatch_lib.captures.photographs import PhotographSettings
 from porepatch_lib.config import SCHEMAS, validate_config
+from porepatch_lib.dense.settings import DenseSettings
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.evaluation.audit import AuditSettings
 from porepatch_lib.evaluation.detectors import DetectorSettings
 from porepatch_lib.keypoints.detect import KeypointSettings, make_detector
 from porepatch_lib.keypoints.pore import PoreSettings
 from porepatch_lib.keypoints.psift_reference import ReferenceSettings
+from porepatch_lib.matching.calibration import CalibrationSettings
+from porepatch_lib.matching.guided import GuidedSettings
 from porepatch_lib.matching.match import MatchSettings
 from porepatch_lib.patches.extract import PatchSettings
 from porepatch_lib.patches.pairs import PairSettings
+from porepatch_lib.reconstruction.surface import ReconstructionTruthSettings
+from porepatch_lib.reconstruction.variants import Variant
+from porepatch_lib.refinement.refine import RefinementSettings
 from porepatch_lib.rendering.presets import PRESETS, render_settings
 from porepatch_lib.rendering.settings import RenderSettings
 from porepatch_lib.sfm.settings import SfmSettings
+from porepatch_lib.sfm.sift import ColmapSiftSettings
 from porepatch_lib.sfm.tracks import TrackSettings
 from porepatch_lib.training.settings import TrainingSettings
 from porepatch_lib.verification.describe import SweepSettings
@@ -50,7 +57,15 @@ _SECTIONS = {
     "verification": VerificationSettings,
     "detector_evaluation": DetectorSettings,
     "audit": AuditSettings,
+    "colmap_sift": ColmapSiftSettings,
+    "guided": GuidedSettings,
+    "calibration": CalibrationSettings,
+    "refinement": RefinementSettings,
+    "dense": DenseSettings,
+    "reconstruction_truth": ReconstructionTruthSettings,
 }
+# What a variant of the reconstruction decides instead.
+_ELSEWHERE = {"guided": {"by", "ratio", "min_matches"}}
 
 
 def _config() -> dict[str, Any]:
@@ -69,10 +84,20 @@ def test_default_is_valid_and_complete() -> None:
 
 @pytest.mark.parametrize("section", _SECTIONS)
 def test_section_is_the_settings(section: str) -> None:
-    names = {field.name for field in dataclasses.fields(_SECTIONS[section])}
+    names = {field.name for field in dataclasses.fields(_SECTIONS[section])} - _ELSEWHERE.get(section, set())
     assert set(_config()[section]) == names
     assert set(_schema()[section]["properties"]) == names
     _SECTIONS[section](**_config()[section])
+
+
+def test_variants_are_the_settings() -> None:
+    reconstruction, schema = _config()["reconstruction"], _schema()["reconstruction"]["properties"]
+    assert set(schema["variants"]["additionalProperties"]["properties"]) == {field.name for field in dataclasses.fields(Variant)}
+    variants = {name: Variant(**keys) for name, keys in reconstruction["variants"].items()}
+    assert set(reconstruction["compared"]) <= set(variants)
+    assert variants["eth"] == Variant()
+    for variant in variants.values():
+        SfmSettings(**_config()["sfm"] | variant.sfm)
 
 
 def test_rendering_section_is_a_preset_and_single_settings() -> None:

@@ -158,10 +158,11 @@ def test_a_guessed_focal_length_is_refined_with_known_poses(tmp_path):
     assert model.cameras[0].focal_px[0] == pytest.approx(3000.0, rel=1e-2)
 
 
-def test_unknown_poses_are_found_up_to_a_similarity(tmp_path):
+@pytest.mark.parametrize("mapper", ["incremental", "global"])
+def test_unknown_poses_are_found_up_to_a_similarity(tmp_path, mapper):
     guess = Camera("SIMPLE_RADIAL", 1100, 1600, (3300.0, 545.0, 790.0, 0.0))
     scene = _scene(tmp_path, posed=False, camera=guess, focal_is_prior=False)
-    folder = scene.reconstruct()
+    folder = scene.reconstruct(mapper=mapper)
 
     status = read_json(folder / "status.json")
     assert (status["status"], status["registered"]) == ("ok", _VIEWS)
@@ -320,4 +321,4 @@ def test_tracks_of_another_detection_are_refused(tmp_path):
 
 def test_an_unknown_mapper_is_refused():
     with pytest.raises(PorePatchError, match="mapper"):
-        SfmSettings(mapper="global")
+        SfmSettings(mapper="globall")

@@ -32,7 +32,7 @@ def snakemake(tiny_folder: Path) -> Snakemake:
 
     def call(*arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snakemake", "--configfile", str(config or tiny_folder / "config.yaml")]
-        command += ["--cores", "2", "--resources", "gpu=1", "--nolock", *arguments]
+        command += ["--cores", "2", "--resources", "gpu=2", "--nolock", *arguments]  # tiny networks need no GPU of their own
         return subprocess.run(command, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
     return call

@@ -21,6 +21,7 @@ def measure(results: Path) -> dict[str, Numbers]:
     """Return {stage: numbers} of a finished tiny run; training is left out, it differs between processors."""
     keypoints = read_table(results / "keypoints/tiny01.parquet", KEYPOINTS)
     matches = read_table(results / "round0/matches/tiny01.parquet", MATCHES)
+    found = read_table(results / "keypoints/tiny04.parquet", KEYPOINTS)
     tracks = read_table(results / "round0/tracks/tiny01.parquet", TRACKS)
     truth = read_table(results / "verification/tracks/tiny03.parquet", TRACKS)
     pairs = read_table(results / "round0/dataset/train/pairs.parquet", PATCH_PAIRS)
@@ -33,6 +34,10 @@ def measure(results: Path) -> dict[str, Numbers]:
     bare = np.load(results / "verification/rendered/descriptors/sift-bare.npy")
     labelled = read_table(results / "verification/rendered/pairs.parquet", TEST_PAIRS)
     matched = read_json(results / "verification/matching/tiny03/rootsift.json")
+    rebuilt = results / "reconstruction/tiny04/psift/densified"
+    guided = read_table(rebuilt / "guided.parquet", MATCHES)
+    moved = read_table(rebuilt / "refined.parquet", KEYPOINTS)[["x", "y"]] - found[["x", "y"]]
+    row = read_json(rebuilt / "evaluation/metrics.json")["row"]
     return {
         "render": {"mean_grey": float(np.mean(views)), "contrast": float(np.std(views))},
         "detect": {name: float(keypoints[name].mean()) for name in ("x", "y", "sigma", "response")} | {"count": len(keypoints)},
@@ -46,6 +51,13 @@ def measure(results: Path) -> dict[str, Numbers]:
         "test_pairs": {"hard": int((labelled["kind"] == "hard").sum()), "octaves": float(labelled["octaves"].mean())},
         "describe_test": {"mean": float(bare.mean()), "largest": float(bare.max(axis=1).mean())},
         "verify": {name: rootsift[name] for name in ("average_precision", "auc", "positives")},
+        "calibrate_ratio": {"ratio": read_json(results / "reconstruction/calibration/psift.json")["ratio"]},
+        "match_guided": {"count": len(guided), "distance": float(guided["distance"].mean())},
+        "refine_keypoints": {"shift_px": float(np.hypot(moved["x"], moved["y"]).mean())},
+        "dense": {"points": row["dense_points"]["median"]},
+        "evaluate_reconstruction": {
+            name: row[name]["median"] for name in ("sparse_points", "sparse_accuracy_0.5mm", "dense_f_0.5mm")
+        },
         "matching_score": {name: matched[name] for name in ("precision", "recall")},
     }
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from golden import GOLDEN, measure
@@ -66,6 +67,52 @@ def test_verification_is_one_fixed_set(finished):
     assert all(0.0 <= report["fpr95_low"] <= report["fpr95"] <= report["fpr95_high"] <= 1.0 for report in reports)
 
 
+def test_reconstruction_is_a_table_with_truth(finished):
+    _, results = finished
+    table = pd.read_csv(results / "reconstruction/table.csv").set_index(["descriptor", "variant"])
+    assert set(table.index) == {(name, variant) for name in ("psift", "round1-hynet") for variant in ("eth", "densified")}
+    row = table.loc[("psift", "densified")]
+    assert (row["registered"], row["status"], row["truth"]) == (4, "ok", "surface")
+    assert row["sparse_points_lowest"] <= row["sparse_points"] <= row["sparse_points_highest"]
+    assert row["dense_points"] > 1000
+    assert row["dense_accuracy_0.5mm"] > 0.8
+    assert (results / "reconstruction/tiny04/psift/densified/clouds.png").stat().st_size > 10_000
+    assert "tiny04" in (results / "reconstruction/table.md").read_text()
+
+
+def test_an_exported_dataset_comes_in_again_and_what_registers_nothing_is_a_row(finished, snakemake, tiny_folder):
+    _, results = finished
+    dataset = results / "reconstruction/tiny04/psift/eth/eth"
+    process = snakemake(str(dataset))
+    assert process.returncode == 0, process.stdout[-4000:]
+
+    config = yaml.safe_load((tiny_folder / "config.yaml").read_text())
+    sheet = tiny_folder / "eth.tsv"
+    sheet.write_text(f"subject\tsplit\tsource\tpath\tmasks\tcameras\ntheirs\treconstruction\teth\t{dataset}\n")
+    given = {"path": str(dataset), "matches": str(dataset / "matches")}
+    config |= {"subjects": str(sheet), "pathvars": {"results": str(tiny_folder / "eth")}, "rounds": 1}
+    variants = {"eth": {"dense": False, "min_matches": 8, "mapper": "incremental"}}
+    config["reconstruction"] = {
+        "descriptors": [],
+        "features": {"given": given},
+        "variants": variants,
+        "compared": ["eth"],
+        "repeats": 1,
+    }
+    again = tiny_folder / "eth.yaml"
+    again.write_text(yaml.safe_dump(config))
+    process = snakemake("reconstructions", config=again)
+    assert process.returncode == 0, process.stdout[-4000:]
+
+    first = json.loads((results / "reconstruction/tiny04/psift/eth/sfm0/status.json").read_text())
+    second = json.loads((tiny_folder / "eth/reconstruction/theirs/given/eth/sfm0/status.json").read_text())
+    for figure in ("views", "verified_pairs", "verified_matches"):  # so keypoints, matches and cameras are the same
+        assert second[figure] == first[figure]
+    row = pd.read_csv(tiny_folder / "eth/reconstruction/table.csv").iloc[0]
+    assert (row["status"], row["registered"], row["sparse_points"], row["features"]) == ("failed", 0, 0, "given")
+    assert row["reason"] == "the mapper registered fewer than 3 views"
+
+
 def test_second_run_does_nothing(finished, snakemake):
     process = snakemake()
     assert process.returncode == 0
@@ -81,7 +128,7 @@ def test_one_more_round_runs_only_that_round(finished, snakemake, tiny_folder):
     assert process.returncode == 0, process.stdout[-2000:]
     missing = re.findall(r"Missing output files: ([^;\n]+)", process.stdout)
     produced = [Path(name).relative_to(tiny_folder / "results") for line in missing for name in line.split(", ")]
-    assert {path.parts[0] for path in produced} == {"round2", "verification"}
+    assert {path.parts[0] for path in produced} == {"round2", "verification", "reconstruction"}
     assert {path.name.split(".")[0] for path in produced if path.parts[0] == "verification"} == {
         "round2-hynet",
         "round2-hynet_worst",
@@ -90,7 +137,10 @@ def test_one_more_round_runs_only_that_round(finished, snakemake, tiny_folder):
     assert jobs == {
         "describe": 3, "match": 3, "reconstruct": 3, "tracks": 2, "extract": 2, "merge": 2,
         "card": 2, "contact_sheet": 2, "audit": 2, "train": 1, "describe_test": 1, "verify": 1, "worst_pairs": 1,
-        "matching_score": 2, "verification_table": 1, "summary": 1, "all": 1, "total": 30,
+        "matching_score": 2, "verification_table": 1, "summary": 1, "all": 1,
+        "describe_features": 1, "describe_calibration": 1, "calibrate_ratio": 1, "match_features": 2, "reconstruct_first": 1,
+        "match_guided": 1, "reconstruct_unrefined": 1, "refine_keypoints": 1, "reconstruct_features": 4, "dense": 2,
+        "evaluate_reconstruction": 2, "draw_clouds": 2, "reconstruction_table": 1, "total": 50,
     }  # fmt: skip
 
 

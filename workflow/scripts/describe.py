@@ -13,4 +13,5 @@ with stage(snakemake.log[0], snakemake.threads):
         crop_factor=snakemake.params.crop_factor,
         threads=snakemake.threads,
         networks=snakemake.params.networks,
+        architecture=snakemake.params.get("architecture"),
     )

@@ -12,4 +12,5 @@ with stage(snakemake.log[0], snakemake.threads):
         output=snakemake.output.matches,
         settings=MatchSettings(**snakemake.params.settings),
         threads=snakemake.threads,
+        calibration=snakemake.input.get("calibration") or None,
     )

@@ -1,0 +1,1 @@
+"""Keypoints and descriptors in the files of other programs: the ETH local-feature evaluation and hloc."""

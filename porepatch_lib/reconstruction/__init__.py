@@ -1,0 +1,1 @@
+"""Reconstruction as a test of descriptors: the ETH protocol, and truth where it exists."""

@@ -1,0 +1,13 @@
+"""Rule `draw_clouds`: the clouds of one reconstruction from three sides."""
+
+from pathlib import Path
+
+from porepatch_lib.reporting.clouds import draw_clouds
+from porepatch_lib.stage import stage
+
+with stage(snakemake.log[0], snakemake.threads):
+    draw_clouds(
+        evaluation=Path(snakemake.input.evaluation),
+        output=Path(snakemake.output.picture),
+        shown=snakemake.params.shown,
+    )
