@@ -73,3 +73,32 @@ def test_unknown_key_in_a_section(snakemake, folder):
     process = snakemake("--dry-run", "captures", config=config)
     assert process.returncode != 0
     assert "Unknown key 'ration' in the config, section 'matching'; did you mean 'ratio'?" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("reconstruction", "sentence"),
+    [
+        ({"compared": ["densifed"]}, "There is no 'densifed', which reconstruction.compared names; did you mean 'densified'?"),
+        ({"reference": "psfit"}, "There is no 'psfit', which reconstruction.reference names; did you mean 'psift'?"),
+        ({"features": {"psift": {"path": "x"}}}, "The features 'psift' of the config have the name of a descriptor"),
+        ({"variants": {"eth": {"ratio": "calibratd"}}}, "reconstruction.variants.eth.ratio"),
+    ],
+)
+def test_names_of_the_reconstruction(snakemake, folder, reconstruction, sentence):
+    config = _config(folder, [_row(folder, "anna")], rounds=1, reconstruction=reconstruction)
+    process = snakemake("--dry-run", "captures", config=config)
+    assert process.returncode != 0
+    assert sentence in process.stdout
+    assert "Traceback" not in process.stdout
+
+
+def test_given_features_hide_no_descriptor_of_a_longer_name(snakemake, folder):
+    given = {name: {"path": str(folder / "{subject}.h5")} for name in ("ro", "sift2")}
+    for subject in ("anna", "ben"):
+        (folder / f"{subject}.h5").touch()
+    row = _row(folder, "anna").replace("train", "reconstruction")
+    wanted = {"features": given, "descriptors": ["rootsift"], "compared": ["eth"], "repeats": 1}
+    process = snakemake("reconstructions", "--dry-run", config=_config(folder, [row], rounds=1, reconstruction=wanted))
+    assert process.returncode == 0, process.stdout[-2000:]
+    assert "describe_features              1" in process.stdout
+    assert "import_features                2" in process.stdout
