@@ -206,7 +206,7 @@ rule dense:
     threads: config["threads"]
     resources:
         mem_mb=6000,
-        gpu=int(config["dense"]["method"] != "patch_match_cpu"),
+        gpu=int(config["dense"]["method"] != CPU),
     params:
         settings=config["dense"],
         seed=config["seed"],
@@ -254,7 +254,6 @@ rule evaluate_reconstruction:
 
 rule draw_clouds:
     input:
-        images="<results>/captures/{subject}/images.parquet",
         evaluation=f"{FOLDER}/{{variant}}/evaluation",
     output:
         picture=report(

@@ -26,14 +26,14 @@ from porepatch_lib.files import write_json
 from porepatch_lib.geometry import FloatArray
 from porepatch_lib.keypoints.keypoints import Keypoints, read_views_and_keypoints
 from porepatch_lib.matching.guides import Guide, guide_of_poses, guide_of_two_view, near_guide
-from porepatch_lib.matching.match import descriptors_by_image, require_known_views
+from porepatch_lib.matching.match import descriptors_by_image
 from porepatch_lib.matching.nearest import Matches, mutual_nearest
+from porepatch_lib.matching.pairs import drawn_pairs, read_view_pairs
 from porepatch_lib.progress import progress
 from porepatch_lib.rendering.truth import OCCLUSION_MM, SubjectTruth, locate
 from porepatch_lib.rendering.truth_files import truth_of
 from porepatch_lib.sfm.settings import SfmSettings
 from porepatch_lib.sfm.two_view import estimate_two_view
-from porepatch_lib.tables import VIEW_PAIRS, read_table
 from porepatch_lib.verification.matching_score import true_places
 
 _log = logging.getLogger(__name__)
@@ -171,8 +171,7 @@ def _judged_subject(
     """Yield the judged matches of every drawn pair of views of one subject that can be judged."""
     views, found = read_views_and_keypoints(images, keypoints)
     rows = descriptors_by_image(keypoints, descriptors)
-    listed = sorted(read_table(pairs, VIEW_PAIRS).itertuples(index=False, name=None))
-    require_known_views(set(views), listed, pairs)
+    listed = read_view_pairs(pairs, views)
     truth = truth_of(list(views.values()), truth_folder) if truth_folder is not None else None
     drawn = drawn_pairs([pair for pair in listed if set(pair) <= set(rows)], settings.view_pairs, seed)
     for one, two in progress(drawn, "judging", "pair"):
@@ -180,13 +179,6 @@ def _judged_subject(
         judged = _judge(truth, (views[one], views[two]), (found[one], found[two]), matches, settings, sfm, seed)
         if judged is not None:
             yield judged
-
-
-def drawn_pairs(pairs: list[tuple[int, int]], most: int, seed: int) -> list[tuple[int, int]]:
-    """Return `most` of the pairs in their order, drawn with the seed; all of them where there are not more, or `most` is 0."""
-    if not 0 < most < len(pairs):
-        return pairs
-    return [pairs[i] for i in np.sort(np.random.default_rng(seed).choice(len(pairs), most, replace=False))]
 
 
 def _judge(

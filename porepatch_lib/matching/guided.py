@@ -27,15 +27,15 @@ from porepatch_lib.matching.match import (
     descriptors_by_image,
     matches_by_pair,
     matches_frame,
-    require_known_views,
 )
 from porepatch_lib.matching.nearest import Matches, as_float32
+from porepatch_lib.matching.pairs import read_view_pairs
 from porepatch_lib.matching.places import surface_points
 from porepatch_lib.progress import progress
 from porepatch_lib.sfm.model import SparseModel, read_sfm_folder
 from porepatch_lib.sfm.settings import SfmSettings
 from porepatch_lib.sfm.two_view import estimate_two_view
-from porepatch_lib.tables import MATCHES, VIEW_PAIRS, empty_frame, read_table, write_table
+from porepatch_lib.tables import MATCHES, empty_frame, write_table
 
 _log = logging.getLogger(__name__)
 
@@ -112,8 +112,7 @@ def match_guided(
     """
     views, found = read_views_and_keypoints(images, keypoints)
     rows = descriptors_by_image(keypoints, descriptors)
-    listed = list(read_table(pairs, VIEW_PAIRS).sort_values(["image_id_1", "image_id_2"]).itertuples(index=False, name=None))
-    require_known_views(set(views), listed, pairs)
+    listed = read_view_pairs(pairs, views)
     putative = matches_by_pair(matches, found)
     ratio = settings.ratio if calibration is None else calibrated_ratio(calibration)
     known_guide = _known_guides(settings, views, found, model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import read_array, read_json
 from porepatch_lib.keypoints.keypoints import Keypoints, read_keypoints
 from porepatch_lib.matching.nearest import Matches, mutual_nearest
+from porepatch_lib.matching.pairs import read_view_pairs
 from porepatch_lib.progress import progress
-from porepatch_lib.tables import MATCHES, VIEW_PAIRS, empty_frame, read_table, write_table
+from porepatch_lib.tables import MATCHES, empty_frame, read_table, write_table
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +63,7 @@ def match_subject(
             calibration has no ratio.
     """
     by_image = descriptors_by_image(keypoints, descriptors)
-    listed = list(read_table(pairs, VIEW_PAIRS).sort_values(["image_id_1", "image_id_2"]).itertuples(index=False, name=None))
-    require_known_views({view.image_id for view in read_views(images)}, listed, pairs)
+    listed = read_view_pairs(pairs, {view.image_id for view in read_views(images)})
     ratio = settings.ratio if calibration is None else calibrated_ratio(calibration)
     frames = []
     for first, second in progress(listed, "matching", "pair"):
@@ -104,19 +104,6 @@ def calibrated_ratio(calibration: str | Path) -> float:
     if not isinstance(ratio, (int, float)) or not 0.0 < ratio <= 1.0:
         raise PorePatchError(f"The calibration {calibration} has no ratio above 0 and at most 1; delete it and run again.")
     return float(ratio)
-
-
-def require_known_views(known: set[int], pairs: Iterable[tuple[int, int]], path: str | Path) -> None:
-    """Check that the pairs of the file `path` name known views only.
-
-    Raises:
-        PorePatchError: if they do not.
-    """
-    unknown = {image_id for pair in pairs for image_id in pair} - known
-    if unknown:
-        raise PorePatchError(
-            f"The view pairs {path} name images {sorted(unknown)} that were not captured; delete them and run again."
-        )
 
 
 def matches_by_pair(matches: str | Path, keypoints: Mapping[int, Keypoints]) -> dict[tuple[int, int], pd.DataFrame]:

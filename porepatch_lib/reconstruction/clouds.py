@@ -15,7 +15,7 @@ from porepatch_lib.errors import PorePatchError
 from porepatch_lib.geometry import FloatArray, project
 from porepatch_lib.reconstruction.alignment import Similarity
 from porepatch_lib.reconstruction.ply import read_ply, write_ply
-from porepatch_lib.sfm.model import SparseModel
+from porepatch_lib.sfm.model import SparseModel, viewing_directions
 
 _POSITION = ("x", "y", "z")
 _NORMAL = ("nx", "ny", "nz")
@@ -96,11 +96,7 @@ def _stacked(vertices: NDArray[Any], names: Sequence[str]) -> FloatArray:
 
 def _most_central_views(model: SparseModel) -> NDArray[np.int32]:
     """Return for every point (P,) the image_id whose ray makes the least angle with the mean of its unit rays."""
-    ray = np.empty((len(model.image_id), 3))
-    for image_id, pose in model.poses.items():
-        seen = model.image_id == image_id
-        ray[seen] = pose.centre - model.xyz[model.observed_point[seen]]
-    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+    ray = viewing_directions(model)
     mean = np.stack([np.bincount(model.observed_point, ray[:, axis], len(model.xyz)) for axis in range(3)], axis=1)
     cosine = np.einsum("ij,ij->i", ray, mean[model.observed_point])
     order = np.lexsort([model.image_id, -cosine, model.observed_point])

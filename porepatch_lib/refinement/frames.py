@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from porepatch_lib.geometry import FloatArray, project
 from porepatch_lib.robust import MAD_TO_SIGMA, TUKEY, tukey_weights
-from porepatch_lib.sfm.model import SparseModel
+from porepatch_lib.sfm.model import SparseModel, viewing_directions
 
 _SWEEPS = 12  # of reweighting; more change nothing
 _EXACT = 1e-9  # spread of points on one plane, in world units: only rounding
@@ -33,7 +33,7 @@ def surface_normals(model: SparseModel, neighbours: int) -> FloatArray:
     normal, is_plane = fit_planes(model.xyz[near])
     normal *= np.where(np.einsum("ij,ij->i", normal, towards) < 0.0, -1.0, 1.0)[:, None]
     steepest = np.full(len(normal), np.inf)
-    np.minimum.at(steepest, model.observed_point, np.einsum("ij,ij->i", normal[model.observed_point], _directions(model)))
+    np.minimum.at(steepest, model.observed_point, np.einsum("ij,ij->i", normal[model.observed_point], viewing_directions(model)))
     return np.where((is_plane & (steepest > _MOST_TILT_COSINE))[:, None], normal, towards)
 
 
@@ -83,17 +83,7 @@ def _tangents(normals: FloatArray) -> tuple[FloatArray, FloatArray]:
     return first, np.cross(normals, first)
 
 
-def _directions(model: SparseModel) -> FloatArray:
-    """Return for every observation (M,3) the unit vector from its point to its camera."""
-    largest = max(model.poses, default=-1)
-    centres = np.zeros((largest + 1, 3))
-    for image_id, pose in model.poses.items():
-        centres[image_id] = pose.centre
-    direction = centres[model.image_id] - model.xyz[model.observed_point]
-    return np.asarray(direction / np.linalg.norm(direction, axis=1, keepdims=True), np.float64)
-
-
 def _mean_directions(model: SparseModel) -> FloatArray:
     total = np.zeros_like(model.xyz)
-    np.add.at(total, model.observed_point, _directions(model))
+    np.add.at(total, model.observed_point, viewing_directions(model))
     return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float64)

@@ -74,6 +74,15 @@ def require_known_keypoints(model: SparseModel, keypoints: Mapping[int, Keypoint
         raise PorePatchError(f"The model in {folder} is of other views or keypoints than now; delete it and run again.")
 
 
+def viewing_directions(model: SparseModel) -> FloatArray:
+    """Return for every observation (M,3) the unit vector from its point to its camera."""
+    ray = np.empty((len(model.image_id), 3))
+    for image_id, pose in model.poses.items():
+        seen = model.image_id == image_id
+        ray[seen] = pose.centre - model.xyz[model.observed_point[seen]]
+    return np.asarray(ray / np.linalg.norm(ray, axis=1, keepdims=True), np.float64)
+
+
 def model_of(reconstruction: pycolmap.Reconstruction) -> SparseModel:
     """Convert a COLMAP reconstruction."""
     images = [reconstruction.images[image_id] for image_id in sorted(reconstruction.reg_image_ids())]

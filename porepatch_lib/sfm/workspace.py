@@ -17,7 +17,6 @@ import pycolmap
 from numpy.typing import NDArray
 
 from porepatch_lib.captures.decode import write_png
-from porepatch_lib.errors import PorePatchError
 from porepatch_lib.geometry import Camera, Pose, project
 from porepatch_lib.sfm.colmap import to_colmap_id, to_colmap_pose
 from porepatch_lib.sfm.failure import ReconstructionError
@@ -120,11 +119,8 @@ def match_with_cuda(folder: Path, radius_px: int, geometric: bool) -> str:
     """Run COLMAP's patch match in a workspace; returns the kind of maps it leaves for fusion.
 
     Raises:
-        PorePatchError: if COLMAP has no CUDA.
-        ReconstructionError: if it stops.
+        ReconstructionError: if COLMAP stops, for instance because it has no CUDA.
     """
-    if not has_cuda():
-        raise PorePatchError("This COLMAP has no CUDA for dense.method patch_match_cuda; set it to auto or patch_match_cpu.")
     options = pycolmap.PatchMatchOptions()
     options.window_radius, options.geom_consistency = radius_px, geometric
     try:

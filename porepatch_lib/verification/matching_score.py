@@ -33,6 +33,7 @@ from porepatch_lib.files import write_json
 from porepatch_lib.geometry import FloatArray, angles_between, project
 from porepatch_lib.keypoints.keypoints import Keypoints, read_views_and_keypoints
 from porepatch_lib.matching.nearest import mutual_nearest
+from porepatch_lib.matching.pairs import drawn_pairs
 from porepatch_lib.progress import progress
 from porepatch_lib.rendering.places import Places
 from porepatch_lib.rendering.truth import OCCLUSION_MM, SubjectTruth, appear, hidden, locate, positions
@@ -168,10 +169,7 @@ def matching_report(
 
 def draw_view_pairs(image_ids: list[int], most: int, seed: int) -> list[ViewPair]:
     """Return ordered pairs of views, ascending: all, or `most` drawn without replacement; 0 for all."""
-    pairs = list(permutations(image_ids, 2))
-    if not 0 < most < len(pairs):
-        return pairs
-    return [pairs[i] for i in np.sort(np.random.default_rng(seed).choice(len(pairs), most, replace=False))]
+    return drawn_pairs(list(permutations(image_ids, 2)), most, seed)
 
 
 def score_view_pairs(

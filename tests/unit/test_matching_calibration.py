@@ -19,13 +19,12 @@ from porepatch_lib.matching.calibration import (
     CalibrationSettings,
     calibrate_ratio,
     choose_ratio,
-    drawn_pairs,
     precision_curve,
     weights_along,
 )
 from porepatch_lib.matching.guides import guide_of_poses
 from porepatch_lib.matching.match import MatchSettings, calibrated_ratio, match_subject
-from porepatch_lib.matching.pairs import write_view_pairs
+from porepatch_lib.matching.pairs import drawn_pairs, write_view_pairs
 from porepatch_lib.sfm.settings import SfmSettings
 from porepatch_lib.tables import MATCHES, read_table
 
