@@ -1,4 +1,4 @@
-"""The command line: `python -m porepatch_lib new-project DIR --images DIR...` and `... export-onnx WEIGHTS OUTPUT`."""
+"""The command line: `python -m porepatch_lib new-project`, `... export-onnx` and `... explain`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from porepatch_lib.errors import PorePatchError
 
@@ -27,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_new_project(commands)
     _add_export_onnx(commands)
+    _add_explain(commands)
     return parser
 
 
@@ -74,6 +76,24 @@ def _export_onnx(options: argparse.Namespace) -> None:
 
     export_onnx(options.weights, options.output, architecture=options.architecture)
     print(f"Wrote {options.output}.")
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "explain",
+        help="tell where a file of the results comes from",
+        description="Tell which rule made a file, from which inputs (with SHA-256, and whether they changed since), by which "
+        "code, settings and seed, on which device, in how many seconds and how much memory.",
+    )
+    command.add_argument("file", metavar="FILE", type=Path, help="a file or folder below the results of a run")
+    command.add_argument("--json", action="store_true", help="print the record itself")
+    command.set_defaults(run=_explain)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from porepatch_lib.provenance.explain import explain, find_record
+
+    print(find_record(options.file).read_text(encoding="utf-8") if options.json else explain(options.file))
 
 
 if __name__ == "__main__":

@@ -1,36 +1,98 @@
-"""What every Snakemake script needs around its one call: threads, a log file, errors as one sentence."""
+"""What every Snakemake script needs around its one call: threads, a log, errors as one sentence, a record of provenance."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.failures import sentence_of
+from porepatch_lib.provenance.records import DONE, FAILED, Record, describe_files, utc, write_records
+from porepatch_lib.provenance.surroundings import code_version, library_versions, peak_memory_mb, process_began
 from porepatch_lib.threads import limit_threads
+
+Named = Iterable[tuple[str, Any]]
+
+
+@dataclass
+class Running:
+    """What a stage tells of itself while it runs: `device`, "cpu" or the name of the GPU that it used."""
+
+    device: str = "cpu"
 
 
 @contextmanager
-def stage(log_path: str | Path, threads: int) -> Iterator[None]:
-    """Run a stage with `threads` threads, logging to `log_path` and to standard error.
+def stage(job: Any) -> Iterator[Running]:
+    """Run a stage: the job's threads, a log to its log file and standard error, and its record when it ends.
 
-    A PorePatchError ends the process with its sentence and no traceback.
+    `job` is the `snakemake` object of a script. A PorePatchError, a full disk, a folder that may not be written and exhausted
+    memory end the process with one sentence and no traceback.
     """
-    limit_threads(threads)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-        handlers=[logging.FileHandler(log_path, mode="w", encoding="utf-8"), logging.StreamHandler(sys.stderr)],
-        force=True,
-    )
+    began = time.time()
+    limit_threads(job.threads)
+    logging.raiseExceptions = False  # a log that cannot be written must not hide why
+    handlers: list[logging.Handler] = [
+        logging.FileHandler(job.log[0], mode="w", encoding="utf-8"),
+        logging.StreamHandler(sys.stderr),
+    ]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True)
+    running = Running()
     try:
-        yield
-    except PorePatchError as error:
-        logging.error("%s", error)
+        yield running
+        _record(job, running, began)
+    except Exception as error:
+        sentence = str(error) if isinstance(error, PorePatchError) else sentence_of(error)
+        if sentence:
+            logging.error("%s", sentence)
+        else:
+            logging.exception("The stage stopped on an error nobody foresaw; please report it with this log.")
+        _record_failure(job, running, began, sentence or f"{type(error).__name__}: {error}")
         sys.exit(1)
-    except Exception:
-        logging.exception("The stage stopped on an error nobody foresaw; please report it with this log.")
-        sys.exit(1)
+
+
+def _record_failure(job: Any, running: Running, began: float, sentence: str) -> None:
+    try:
+        _record(job, running, began, sentence)
+    except OSError:  # where nothing can be written there is no record either
+        logging.warning("The failure could not be recorded beside the results.")
+
+
+def _record(job: Any, running: Running, began: float, error: str = "") -> None:
+    """Write what is known of a job that ends; `error` is the sentence of one that failed."""
+    results = Path(job.config["pathvars"]["results"])
+    outputs = list(_flat(job.output.items()))
+    settings = {name: value for name, value in job.params.items() if name != "seed"}
+    process, memory_mb = process_began(), peak_memory_mb()  # before anything else here takes memory
+    record = Record(
+        rule=job.rule,
+        wildcards={name: str(value) for name, value in job.wildcards.items()},
+        outcome=FAILED if error else DONE,
+        error=error,
+        settings=settings,
+        seed=job.params.get("seed"),
+        inputs=describe_files(results, _flat(job.input.items())),
+        outputs=[] if error else describe_files(results, outputs),
+        code=code_version(),
+        versions=library_versions(),
+        device=running.device,
+        threads=job.threads,
+        memory_mb=job.resources.get("mem_mb", 0),
+        started=utc(process),
+        starting_seconds=round(began - process, 3),
+        seconds=round(time.time() - process, 3),
+        peak_memory_mb=round(memory_mb, 1),
+    )
+    write_records(results, [path for _, path in outputs], record)
+
+
+def _flat(named: Named) -> Iterator[tuple[str, Path]]:
+    """Yield (name, path) of every file; a name may stand for several."""
+    for name, value in named:
+        for path in [value] if isinstance(value, str) else value:
+            yield name, Path(path)

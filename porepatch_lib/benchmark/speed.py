@@ -35,7 +35,7 @@ def measure_speed(
     device: str = "auto",
     networks: Mapping[str, str] | None = None,
     card: Path | None = None,
-) -> None:
+) -> str:
     """Time a descriptor on a test set, as the verification uses it, and write what was found as JSON.
 
     What sees patches describes stored ones that are in memory. A descriptor of photographs describes keypoints of whole ones,
@@ -51,6 +51,8 @@ def measure_speed(
         device: of a network, see `resolve_device`.
         networks: third-party architectures, name -> "package.module:Class".
         card: of the test set described by a descriptor of bare patches, for its sigma.
+
+    Returns the name of the device that was timed.
 
     Raises:
         PorePatchError: if the descriptor cannot be had or the test set is damaged.
@@ -88,6 +90,7 @@ def measure_speed(
     }
     write_json(output, report)
     _LOG.info("%s describes %.0f patches/s with %d thread(s)", descriptor, report["patches_per_second"], threads)
+    return chosen.device
 
 
 def rows_of_whole_images(index: pd.DataFrame, least: int) -> NDArray[np.int64]:

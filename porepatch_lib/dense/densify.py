@@ -37,12 +37,13 @@ def densify_subject(
     settings: DenseSettings,
     seed: int,
     threads: int,
-) -> None:
+) -> str:
     """Write the dense cloud of a reconstructed subject into `output_folder`, in the world units of its sparse model.
 
     `fused.ply` (binary: x y z nx ny nz red green blue; absent on failure), `status.json`, with `settings.mesh` `mesh.ply` and
     `mesh.obj`, with `settings.keep_workspace` `workspace/`. What cannot be densified gets the status "failed" and a reason;
     nothing is raised for it. With our own patch match the same seed gives the same cloud, whatever `threads`.
+    Returns the kind of device that the depth maps were computed on, "cpu" or "cuda".
 
     Raises:
         PorePatchError: if a photograph or the model cannot be read, or the model is of other views than `images`.
@@ -58,6 +59,7 @@ def densify_subject(
         if not settings.keep_workspace:
             shutil.rmtree(folder / "workspace", ignore_errors=True)
         write_json(folder / "status.json", status)
+    return "cuda" if status["method"] == CUDA else "cpu"
 
 
 def _densify(

@@ -23,6 +23,7 @@ class Descriptor(ABC):
     sees: what it looks at when given keypoints of an image: the "photograph", as far as its support reaches, or the "patch" cut
         from it, nothing around and no finer. One that sees the patch describes a keypoint as the patch of it, bit for bit.
     needs_mask: it looks at the mask too.
+    device: what it computes on: "cpu", or a GPU by its kind and name.
 
     Rows have unit length, or are zero where the image is flat. TFeat's published output has neither property and stays as it is.
     """
@@ -32,6 +33,7 @@ class Descriptor(ABC):
     learned: bool = False
     sees: Sees = "photograph"
     needs_mask: bool = False
+    device: str = "cpu"
 
     @overload
     def describe(

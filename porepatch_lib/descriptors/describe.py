@@ -32,11 +32,13 @@ def describe_subject(
     device: str = "auto",
     networks: Mapping[str, str] | None = None,
     architecture: str | None = None,
-) -> None:
+) -> str:
     """Describe all keypoints of a subject and write unit rows, float16 (N,D), aligned with the rows of `keypoints`.
 
     With `weights` the network in them describes patches of side crop_factor * sigma; without, it is the hand-made `descriptor`.
     `networks` gives third-party architectures, name -> "package.module:Class", `architecture` that of weights that name none.
+
+    Returns the name of the device that described them, by `device_name`.
 
     Raises:
         PorePatchError: if the descriptor is unknown, the weights are missing or wrong, or an image is.
@@ -55,6 +57,7 @@ def describe_subject(
     descriptors = np.concatenate([np.empty((0, chosen.dimension), np.float16), *rows])
     write_array(output, descriptors)
     _LOG.info("described %d keypoints of %d images with %s (%d-D)", len(descriptors), len(rows), name, chosen.dimension)
+    return chosen.device
 
 
 def describe_views(

@@ -156,6 +156,15 @@ def resolve_device(device: str) -> torch.device:
         raise PorePatchError(f"There is no device '{device}'; set device to auto, cpu, cuda or mps.") from error
 
 
+def device_name(device: torch.device) -> str:
+    """Return "cpu", or the GPU by its kind and name, for instance "cuda: NVIDIA H200"."""
+    import torch
+
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return device.type
+
+
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """Return the type convolutions compute in: 'float32', 'bfloat16' or 'auto', bfloat16 where the processor multiplies it.
 

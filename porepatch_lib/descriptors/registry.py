@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from porepatch_lib.config import suggestion
 from porepatch_lib.descriptors.bare_patches import BARE, NCC_SIDE, describe_bare, describe_bare_psift, ncc_descriptors
 from porepatch_lib.descriptors.contract import Descriptor, PatchDescriptor
-from porepatch_lib.descriptors.networks import check_architecture, describe_patches, load_network, network_names
+from porepatch_lib.descriptors.networks import (
+    check_architecture,
+    describe_patches,
+    device_name,
+    load_network,
+    network_names,
+    resolve_device,
+)
 from porepatch_lib.descriptors.psift import describe_psift, describe_psift_reference
 from porepatch_lib.descriptors.sift import describe_sift
 from porepatch_lib.errors import PorePatchError
@@ -99,6 +106,7 @@ class Learned(PatchDescriptor):
         super().__init__(crop_factor, threads)
         self.name, self.dimension, self.network = name, network.dimension, network
         self._device, self._precision = device, precision
+        self.device = device_name(resolve_device(device))
 
     def _of_patches(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         return describe_patches(self.network, patches, _BATCH_SIZE, self._device, self._threads, self._precision)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from porepatch_lib.descriptors.network import DescriptorNetwork
-from porepatch_lib.descriptors.networks import build_network, choose_precision, load_network, resolve_device
+from porepatch_lib.descriptors.networks import build_network, choose_precision, device_name, load_network, resolve_device
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import atomic_path, sha256_of, write_json
 from porepatch_lib.patches.store import open_store
@@ -37,21 +37,23 @@ from porepatch_lib.training.validation import read_validation_pairs
 _LOG = logging.getLogger(__name__)
 
 
-def train(job: TrainingJob) -> None:
+def train(job: TrainingJob) -> str:
     """Train a network; write its best weights, a card (JSON) about the run and the learning curve (CSV).
 
     A run that is killed resumes from its checkpoint folder and, on the same machine with the same number of threads,
-    ends with the same weights bit for bit. The checkpoint is removed after success.
+    ends with the same weights bit for bit. The checkpoint is removed after success. Returns the name of the device used.
 
     Raises:
         PorePatchError: on data that cannot be trained on, unfitting initial weights, a diverging loss or, unless the job
             keeps it, a collapsed network.
     """
-    processes = job.settings.processes or max(_visible_gpus(job.device), 1)
+    device = resolve_device(job.device)
+    processes = job.settings.processes or max(_visible_gpus(device), 1)
     if processes > 1:
         launch(job, processes)
     else:
-        _train(job, Workers(), resolve_device(job.device))
+        _train(job, Workers(), device)
+    return device_name(device)
 
 
 def train_as_worker(job: TrainingJob, rank: int, count: int, meeting_folder: Path) -> None:
@@ -159,5 +161,5 @@ def _common_crop_factor(train: pd.DataFrame, train_path: Path, validation: pd.Da
     return float(factors[0])
 
 
-def _visible_gpus(device: str) -> int:
-    return torch.cuda.device_count() if resolve_device(device).type == "cuda" else 0
+def _visible_gpus(device: torch.device) -> int:
+    return torch.cuda.device_count() if device.type == "cuda" else 0

@@ -61,7 +61,7 @@ def describe_test_set(
     device: str = "auto",
     networks: Mapping[str, str] | None = None,
     architecture: str | None = None,
-) -> None:
+) -> str:
     """Describe every patch of a test set by one descriptor, and write down what was done.
 
     A descriptor of bare patches (psift-bare, ...) is given the sigma with the lowest FPR95 on a seeded subset of the headline
@@ -78,6 +78,8 @@ def describe_test_set(
         device: of a network, see `resolve_device`.
         networks: third-party architectures, name -> "package.module:Class".
         architecture: of weights whose metadata name none, as those that others published.
+
+    Returns the name of the device that described them.
 
     Raises:
         PorePatchError: if the descriptor cannot be had, needs photographs that are not there, or gives numbers that are not
@@ -122,6 +124,7 @@ def describe_test_set(
         },
     )
     _LOG.info("described %d patches with %s (%d-D)", len(store), descriptor, chosen.dimension)
+    return chosen.device
 
 
 def sweep_rows(pairs: pd.DataFrame, most: int, seed: int) -> NDArray[np.int64]:

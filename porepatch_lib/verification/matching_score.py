@@ -118,7 +118,7 @@ def write_matching_score(
     device: str = "auto",
     networks: Mapping[str, str] | None = None,
     architecture: str | None = None,
-) -> None:
+) -> str:
     """Describe and match the views of one rendered subject, without a ratio test, and write the averages as JSON.
 
     Args:
@@ -126,6 +126,8 @@ def write_matching_score(
         images, keypoints, truth_folder: tables and truth of the subject.
         weights, crop_factor, device, networks, architecture: of a network, as in `describe_subject`.
         output: JSON of `matching_report`, with descriptor, subject and tolerance_px.
+
+    Returns the name of the device that described them.
 
     Raises:
         PorePatchError: as `matching_report`, and if the descriptor cannot be had.
@@ -143,6 +145,7 @@ def write_matching_score(
     report = matching_report(images, keypoints, truth_folder, rows, settings, seed, threads)
     write_json(output, {"descriptor": descriptor, "subject": subject, "tolerance_px": settings.tolerance_px} | report)
     _LOG.info("precision %s, recall %s over %d view pairs", report["precision"], report["recall"], report["view_pairs"])
+    return chosen.device
 
 
 def matching_report(

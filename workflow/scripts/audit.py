@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.evaluation.audit import AuditSettings, audit_dataset
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     audit_dataset(
         index=Path(snakemake.input.index),
         pairs=Path(snakemake.input.pairs),

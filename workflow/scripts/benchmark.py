@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.benchmark.table import write_benchmark
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     write_benchmark(
         verification=[Path(path) for path in snakemake.input.verification],
         speeds=[Path(path) for path in snakemake.input.speeds],

@@ -6,7 +6,7 @@ from porepatch_lib.matching.calibration import CalibrationSettings, calibrate_ra
 from porepatch_lib.sfm.settings import SfmSettings
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     truths = dict(zip(snakemake.params.rendered, snakemake.input.truths, strict=True))
     calibrate_ratio(
         subjects=snakemake.params.subjects,

@@ -4,7 +4,7 @@ from porepatch_lib.captures.face_masks import MaskSettings
 from porepatch_lib.captures.photographs import PhotographSettings, ingest_photographs
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     ingest_photographs(
         subject=snakemake.wildcards.subject,
         folder=snakemake.input.photographs,

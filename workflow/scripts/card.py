@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.patches.card import write_card
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     write_card(
         index=Path(snakemake.input.index),
         pairs=Path(snakemake.input.pairs),

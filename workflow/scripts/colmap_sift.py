@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.sfm.sift import ColmapSiftSettings, extract_colmap_sift
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     extract_colmap_sift(
         images=Path(snakemake.input.images),
         output_keypoints=Path(snakemake.output.keypoints),

@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.patches.sheets import write_contact_sheet
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     write_contact_sheet(
         patches=Path(snakemake.input.patches),
         index=Path(snakemake.input.index),

@@ -5,8 +5,8 @@ from pathlib import Path
 from porepatch_lib.dense.densify import DenseSettings, densify_subject
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
-    densify_subject(
+with stage(snakemake) as running:
+    running.device = densify_subject(
         subject=snakemake.wildcards.subject,
         images=Path(snakemake.input.images),
         sfm_folder=Path(snakemake.input.sfm),

@@ -3,8 +3,8 @@
 from porepatch_lib.descriptors.describe import describe_subject
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
-    describe_subject(
+with stage(snakemake) as running:
+    running.device = describe_subject(
         images=snakemake.input.images,
         keypoints=snakemake.input.keypoints,
         output=snakemake.output.descriptors,

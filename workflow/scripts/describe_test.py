@@ -5,8 +5,8 @@ from pathlib import Path
 from porepatch_lib.stage import stage
 from porepatch_lib.verification.describe import SweepSettings, describe_test_set
 
-with stage(snakemake.log[0], snakemake.threads):
-    describe_test_set(
+with stage(snakemake) as running:
+    running.device = describe_test_set(
         patches=Path(snakemake.input.patches),
         index=Path(snakemake.input.index),
         pairs=Path(snakemake.input.pairs),

@@ -3,7 +3,7 @@
 from porepatch_lib.keypoints.detect import KeypointSettings, detect_subject
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     detect_subject(
         images=snakemake.input.images,
         output=snakemake.output.keypoints,

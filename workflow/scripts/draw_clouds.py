@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.reporting.clouds import draw_clouds
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     draw_clouds(
         evaluation=Path(snakemake.input.evaluation),
         output=Path(snakemake.output.picture),

@@ -5,7 +5,7 @@ from porepatch_lib.captures.face_masks import MaskSettings
 from porepatch_lib.captures.photographs import PhotographSettings
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     capture_eth(
         subject=snakemake.wildcards.subject,
         folder=snakemake.input.dataset,

@@ -3,7 +3,7 @@
 from porepatch_lib.evaluation.detectors import DetectorSettings, evaluate_detector
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     evaluate_detector(
         images=snakemake.input.images,
         keypoints=snakemake.input.keypoints,

@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.reconstruction.evaluate import ReconstructionTruthSettings, evaluate_reconstruction
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     evaluate_reconstruction(
         subject=snakemake.wildcards.subject,
         descriptor=snakemake.wildcards.descriptor,

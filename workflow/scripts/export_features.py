@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.features.exported import export_features
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     export_features(
         images=Path(snakemake.input.images),
         keypoints=Path(snakemake.input.keypoints),

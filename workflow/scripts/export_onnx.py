@@ -3,7 +3,7 @@
 from porepatch_lib.descriptors.onnx_export import export_onnx
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     export_onnx(
         weights=snakemake.input.weights,
         output=snakemake.output.onnx,

@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.patches.phototour import export_phototour
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     export_phototour(
         patches=Path(snakemake.input.patches),
         index=Path(snakemake.input.index),

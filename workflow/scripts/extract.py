@@ -3,7 +3,7 @@
 from porepatch_lib.patches.extract import PatchSettings, extract_subject_patches
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     extract_subject_patches(
         subject=snakemake.wildcards.subject,
         images=snakemake.input.images,

@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.features.imported import import_features
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     import_features(
         images=Path(snakemake.input.images),
         source=Path(snakemake.input.features),

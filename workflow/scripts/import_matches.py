@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.features.imported import import_matches
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     import_matches(
         images=Path(snakemake.input.images),
         keypoints=Path(snakemake.input.keypoints),

@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.patches.imported import PatchSetSettings, import_patch_set
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     pairs = snakemake.output.get("pairs")
     import_patch_set(
         name=snakemake.wildcards.patch_set,

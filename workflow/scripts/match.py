@@ -3,7 +3,7 @@
 from porepatch_lib.matching.match import MatchSettings, match_subject
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     match_subject(
         images=snakemake.input.images,
         keypoints=snakemake.input.keypoints,

@@ -6,7 +6,7 @@ from porepatch_lib.matching.guided import GuidedSettings, match_guided
 from porepatch_lib.sfm.settings import SfmSettings
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     match_guided(
         images=Path(snakemake.input.images),
         keypoints=Path(snakemake.input.keypoints),

@@ -5,8 +5,8 @@ from pathlib import Path
 from porepatch_lib.stage import stage
 from porepatch_lib.verification.matching_score import MatchingScoreSettings, write_matching_score
 
-with stage(snakemake.log[0], snakemake.threads):
-    write_matching_score(
+with stage(snakemake) as running:
+    running.device = write_matching_score(
         subject=snakemake.wildcards.subject,
         images=Path(snakemake.input.images),
         keypoints=Path(snakemake.input.keypoints),

@@ -3,7 +3,7 @@
 from porepatch_lib.patches.dataset import PairSettings, build_dataset
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     build_dataset(
         split=snakemake.params.title,
         subjects=snakemake.params.subjects,

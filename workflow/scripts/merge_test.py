@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.stage import stage
 from porepatch_lib.verification.pairs import VerificationPairSettings, build_test_set
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     build_test_set(
         title=snakemake.params.title,
         subjects=snakemake.params.subjects,

@@ -4,7 +4,7 @@ from porepatch_lib.captures.face_masks import MaskSettings
 from porepatch_lib.captures.nersemble import NersembleSettings, ingest_nersemble
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     ingest_nersemble(
         subject=snakemake.wildcards.subject,
         participant=snakemake.input.participant,

@@ -3,7 +3,7 @@
 from porepatch_lib.sfm.reconstruct import SfmSettings, reconstruct_subject
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     reconstruct_subject(
         subject=snakemake.wildcards.subject,
         images=snakemake.input.images,

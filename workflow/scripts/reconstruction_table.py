@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.reporting.reconstruction import write_reconstruction_table
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     write_reconstruction_table(
         metrics=[Path(folder) / "metrics.json" for folder in snakemake.input.evaluations],
         csv=Path(snakemake.output.csv),

@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.refinement.refine import RefinementSettings, refine_keypoints
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     refine_keypoints(
         images=Path(snakemake.input.images),
         keypoints=Path(snakemake.input.keypoints),

@@ -5,7 +5,7 @@ from porepatch_lib.rendering.render import render_subject
 from porepatch_lib.rendering.sitting import Sitting
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     render_subject(
         sitting=Sitting(snakemake.wildcards.subject, **snakemake.params.variation),
         output=snakemake.output.images,

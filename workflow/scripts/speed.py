@@ -5,8 +5,8 @@ from pathlib import Path
 from porepatch_lib.benchmark.speed import measure_speed
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
-    measure_speed(
+with stage(snakemake) as running:
+    running.device = measure_speed(
         descriptor=snakemake.wildcards.descriptor,
         weights=Path(snakemake.input.weights) if snakemake.input.weights else None,
         patches=Path(snakemake.input.patches),

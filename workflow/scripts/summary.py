@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.reporting.summary import write_summary
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     write_summary(
         verification=[Path(path) for path in snakemake.input.verification],
         detectors=[Path(path) for path in snakemake.input.detectors],

@@ -3,7 +3,7 @@
 from porepatch_lib.sfm.tracks import TrackSettings, extract_tracks
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     extract_tracks(
         images=snakemake.input.images,
         keypoints=snakemake.input.keypoints,

@@ -7,8 +7,8 @@ from porepatch_lib.training.job import TrainingJob
 from porepatch_lib.training.settings import TrainingSettings
 from porepatch_lib.training.train import train
 
-with stage(snakemake.log[0], snakemake.threads):
-    train(
+with stage(snakemake) as running:
+    running.device = train(
         TrainingJob(
             train_patches=Path(snakemake.input.train_patches),
             train_index=Path(snakemake.input.train_index),

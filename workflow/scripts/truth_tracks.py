@@ -3,7 +3,7 @@
 from porepatch_lib.stage import stage
 from porepatch_lib.verification.truth_tracks import TruthSettings, write_truth_tracks
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     write_truth_tracks(
         images=snakemake.input.images,
         keypoints=snakemake.input.keypoints,

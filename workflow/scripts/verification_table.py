@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.reporting.verification import write_verification_table
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     write_verification_table(
         reports=[Path(path) for path in snakemake.input.reports],
         matching=[Path(path) for path in snakemake.input.matching],

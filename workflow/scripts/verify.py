@@ -6,7 +6,7 @@ from porepatch_lib.stage import stage
 from porepatch_lib.verification.hpatches import HPatchesSettings
 from porepatch_lib.verification.verify import VerificationSettings, verify
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     verify(
         test_set=snakemake.wildcards.test_set,
         labels=snakemake.params.labels,

@@ -3,5 +3,5 @@
 from porepatch_lib.matching.pairs import write_view_pairs
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     write_view_pairs(images=snakemake.input.images, output=snakemake.output.pairs)

@@ -5,7 +5,7 @@ from pathlib import Path
 from porepatch_lib.reporting.worst import write_worst_pairs
 from porepatch_lib.stage import stage
 
-with stage(snakemake.log[0], snakemake.threads):
+with stage(snakemake):
     write_worst_pairs(
         patches=Path(snakemake.input.patches),
         index=Path(snakemake.input.index),

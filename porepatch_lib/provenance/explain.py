@@ -1,0 +1,93 @@
+"""`python -m porepatch_lib explain FILE`: where a file of the results comes from, for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from porepatch_lib.errors import PorePatchError
+from porepatch_lib.provenance.fingerprints import digest_of, look_at
+from porepatch_lib.provenance.records import FAILED, FileRecord, Record, read_record, record_path
+
+_DIGITS = 12  # of a SHA-256, enough to tell files apart by eye
+
+
+def find_record(path: Path) -> Path:
+    """Return the path of the record of a file, or of the folder around it that a rule wrote as a whole.
+
+    Raises:
+        PorePatchError: if there is none.
+    """
+    path = path.absolute()
+    for inside in (path, *path.parents):
+        for results in inside.parents:
+            record = record_path(results, inside)
+            if record is not None and record.is_file():
+                return record
+    raise PorePatchError(
+        f"Nothing is recorded of {path}: give a file that a run wrote below its results folder, or run its stage again."
+    )
+
+
+def explain(path: Path) -> str:
+    """Return the record of a file as text: code, configuration, inputs and whether they changed since, device, time and memory.
+
+    Raises:
+        PorePatchError: if nothing is recorded of it.
+    """
+    record = read_record(find_record(path))
+    rows = [
+        ("made by", _maker(record)),
+        ("when", f"{record.started}, {_effort(record)}"),
+        ("device", f"{record.device}, {record.threads} thread(s)"),
+        ("code", _code(record)),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
+        ("seed", "nothing is drawn" if record.seed is None else str(record.seed)),
+    ]
+    if record.outcome == FAILED:
+        rows.insert(0, ("FAILED", record.error))
+    lines = [str(path), *(f"  {name:<10} {text}" for name, text in rows)]
+    lines += ["  files", *(f"    {_file(one)}" for one in record.outputs)]
+    lines += ["  inputs", *(f"    {_file(one)}{_origin(one)}" for one in record.inputs)]
+    settings = yaml.safe_dump(record.settings, sort_keys=True, allow_unicode=True)
+    lines += ["  settings", *(f"    {line}" for line in settings.splitlines())]
+    return "\n".join(lines)
+
+
+def _maker(record: Record) -> str:
+    wildcards = ", ".join(f"{name} {value}" for name, value in record.wildcards.items())
+    return f"rule {record.rule}" + (f" for {wildcards}" if wildcards else "")
+
+
+def _effort(record: Record) -> str:
+    return (
+        f"{record.seconds:.1f} s ({record.starting_seconds:.1f} s of it to start), "
+        f"{record.peak_memory_mb:.0f} MB at most (of {record.memory_mb} MB asked for)"
+    )
+
+
+def _code(record: Record) -> str:
+    commit = str(record.code.get("commit", ""))[:_DIGITS]
+    state = " with changes" if record.code.get("modified") else ""
+    checkout = f", commit {commit}{state}" if commit else ""
+    return f"PorePatch {record.code['porepatch']}{checkout}, sources {str(record.code['sources'])[:_DIGITS]}"
+
+
+def _file(one: FileRecord) -> str:
+    return f"{one.name}: {one.path}, SHA-256 {one.sha256[:_DIGITS]}, {one.look.bytes:,} bytes{_change(one)}"
+
+
+def _change(one: FileRecord) -> str:
+    path = Path(one.path)
+    if not path.exists():
+        return "; NOT HERE any more"
+    unchanged = look_at(path) == one.look or digest_of(path) == one.sha256
+    return "" if unchanged else "; CHANGED since"
+
+
+def _origin(one: FileRecord) -> str:
+    try:
+        return f" <- {_maker(read_record(find_record(Path(one.path))))}"
+    except PorePatchError:
+        return ""

@@ -1,0 +1,114 @@
+"""One record per output of a job, at `<results>/provenance/<output>.json`: from what, by what, where and how long."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from porepatch_lib.files import read_json, write_json
+from porepatch_lib.provenance.fingerprints import Look, digest_of, look_at
+
+FOLDER = "provenance"
+DONE, FAILED = "done", "failed"
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file or folder that a job read or wrote: its name among the job's, its path, a look at it and its SHA-256."""
+
+    name: str
+    path: str
+    sha256: str
+    look: Look
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one job.
+
+    `settings`: the slice of the configuration it was given, its stage version as `version`. `seed`: None where nothing is drawn.
+    `code`: see `code_version`. `versions`: of the libraries it used. `device`: "cpu" or the GPU by name.
+    `started`: when its process began, UTC, ISO 8601. `seconds`: from then on; `starting_seconds` of them went into the
+    interpreter and imports. `peak_memory_mb`: of the process and its largest child.
+    `outcome`: "done" or "failed", with its sentence in `error`.
+    """
+
+    rule: str
+    wildcards: dict[str, str]
+    outcome: str
+    error: str
+    settings: dict[str, Any]
+    seed: int | None
+    inputs: list[FileRecord]
+    outputs: list[FileRecord]
+    code: dict[str, Any]
+    versions: dict[str, str]
+    device: str
+    threads: int
+    memory_mb: int
+    started: str
+    starting_seconds: float
+    seconds: float
+    peak_memory_mb: float
+
+
+def record_path(results: Path, output: Path) -> Path | None:
+    """Return where the record of an output lies; None for a file outside the results."""
+    try:
+        relative = output.absolute().relative_to(results.absolute())
+    except ValueError:
+        return None
+    return results / FOLDER / relative.parent / f"{relative.name}.json"
+
+
+def write_records(results: Path, outputs: Iterable[Path], record: Record) -> None:
+    """Write the record beside the results, once per output."""
+    document = dataclasses.asdict(record)
+    for output in outputs:
+        path = record_path(results, output)
+        if path is not None:
+            write_json(path, document)
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    document: dict[str, Any] = read_json(path)
+    files = {key: [_file_record(entry) for entry in document[key]] for key in ("inputs", "outputs")}
+    return Record(**(document | files))
+
+
+def describe_files(results: Path, files: Iterable[tuple[str, Path]]) -> list[FileRecord]:
+    """Return the records of named files that are there.
+
+    The digest of a file that an earlier job wrote, and that looks untouched since, is taken from that job's record.
+    """
+    return [FileRecord(name, str(path), _digest(results, path), look_at(path)) for name, path in files if path.exists()]
+
+
+def utc(timestamp: float) -> str:
+    """Return seconds since 1970 as UTC, ISO 8601."""
+    return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _digest(results: Path, path: Path) -> str:
+    known = record_path(results, path)
+    if known is not None and known.exists():
+        for written in read_record(known).outputs:
+            if Path(written.path).name == path.name and written.look == look_at(path):
+                return written.sha256
+    return digest_of(path)
+
+
+def _file_record(entry: Mapping[str, Any]) -> FileRecord:
+    return FileRecord(entry["name"], entry["path"], entry["sha256"], Look(**entry["look"]))
