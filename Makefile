@@ -10,14 +10,24 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint envs/constraints.txt
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources gpu=1
 
-.PHONY: run test check bench clean
+.PHONY: run test test-stages test-workflow check bench clean
 
 run: $(VENV)/.run $(VENV)/.kernels
 	@$(SNAKEMAKE)
 	@echo "The table is in results/report/summary.md, the pictures beside it."
 
+# The two halves run beside each other, each library on one thread: shorter, and no test waits for threads of another.
 test: $(VENV)/.test $(VENV)/.kernels check
-	$(BIN)/pytest
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-stages test-workflow
+
+test-stages test-workflow: export OMP_NUM_THREADS=1
+test-stages test-workflow: export NUMBA_NUM_THREADS=1
+
+test-stages: $(VENV)/.test $(VENV)/.kernels
+	@$(BIN)/pytest tests/unit tests/parity
+
+test-workflow: $(VENV)/.test $(VENV)/.kernels
+	@$(BIN)/pytest tests/workflow
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

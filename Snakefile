@@ -12,6 +12,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
 include: "rules/captures.smk"
 include: "rules/keypoints.smk"
 include: "rules/descriptors.smk"
@@ -27,6 +28,8 @@ include: "rules/features.smk"
 include: "rules/reconstruction.smk"
 include: "rules/benchmark.smk"
 include: "rules/reporting.smk"
+include: "rules/status_common.smk"
+include: "rules/status.smk"
 
 
 localrules:
@@ -92,5 +95,7 @@ rule models:
         [network_file(name) for name in NETWORKS],
 
 
+# A run that wrote a new table shows it.
 onsuccess:
-    shell("cat {SUMMARY} 2> /dev/null || true")
+    if Path(SUMMARY).is_file() and Path(SUMMARY).stat().st_mtime > BEGAN:
+        shell("cat {SUMMARY}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -93,7 +95,10 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _explain(options: argparse.Namespace) -> None:
     from porepatch_lib.provenance.explain import explain, find_record
 
-    print(find_record(options.file).read_text(encoding="utf-8") if options.json else explain(options.file))
+    if options.json:
+        print(json.dumps(dataclasses.asdict(find_record(options.file)), indent=2, sort_keys=True))
+    else:
+        print(explain(options.file))
 
 
 if __name__ == "__main__":

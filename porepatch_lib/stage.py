@@ -13,7 +13,7 @@ from typing import Any
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.failures import sentence_of
-from porepatch_lib.provenance.records import DONE, FAILED, Record, describe_files, utc, write_records
+from porepatch_lib.provenance.records import DONE, FAILED, RUNNING, Record, describe_files, utc, write_records
 from porepatch_lib.provenance.surroundings import code_version, library_versions, peak_memory_mb, process_began
 from porepatch_lib.threads import limit_threads
 
@@ -44,8 +44,9 @@ def stage(job: Any) -> Iterator[Running]:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True)
     running = Running()
     try:
+        _record(job, running, began, RUNNING)
         yield running
-        _record(job, running, began)
+        _record(job, running, began, DONE)
     except Exception as error:
         sentence = str(error) if isinstance(error, PorePatchError) else sentence_of(error)
         if sentence:
@@ -58,26 +59,26 @@ def stage(job: Any) -> Iterator[Running]:
 
 def _record_failure(job: Any, running: Running, began: float, sentence: str) -> None:
     try:
-        _record(job, running, began, sentence)
+        _record(job, running, began, FAILED, sentence)
     except OSError:  # where nothing can be written there is no record either
         logging.warning("The failure could not be recorded beside the results.")
 
 
-def _record(job: Any, running: Running, began: float, error: str = "") -> None:
-    """Write what is known of a job that ends; `error` is the sentence of one that failed."""
-    results = Path(job.config["pathvars"]["results"])
-    outputs = list(_flat(job.output.items()))
-    settings = {name: value for name, value in job.params.items() if name != "seed"}
+def _record(job: Any, running: Running, began: float, outcome: str, error: str = "") -> None:
+    """Write what is known of a job that begins or ends; files are looked at when it is done, `error` is why it failed."""
     process, memory_mb = process_began(), peak_memory_mb()  # before anything else here takes memory
+    results = Path(job.config["pathvars"]["results"])
+    inputs, outputs = list(_flat(job.input.items())), list(_flat(job.output.items()))
     record = Record(
         rule=job.rule,
         wildcards={name: str(value) for name, value in job.wildcards.items()},
-        outcome=FAILED if error else DONE,
+        outcome=outcome,
         error=error,
-        settings=settings,
+        log=job.log[0],
+        settings={name: value for name, value in job.params.items() if name != "seed"},
         seed=job.params.get("seed"),
-        inputs=describe_files(results, _flat(job.input.items())),
-        outputs=[] if error else describe_files(results, outputs),
+        inputs=describe_files(results, inputs) if outcome == DONE else [],
+        outputs=describe_files(results, outputs) if outcome == DONE else [],
         code=code_version(),
         versions=library_versions(),
         device=running.device,

@@ -47,11 +47,12 @@ rule speed:
     wildcard_constraints:
         descriptor=alternatives(config["benchmark"]["descriptors"]),
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
-        gpu=lambda w: int(w.descriptor in BENCHMARK_TRAINING),
+        mem_mb=memory("speed"),
+        runtime=minutes("speed", network_gpus),
+        gpu=network_gpus,
     params:
         subjects=lambda w: subjects_of("verification", TEST_SETS[0]),
         networks=lambda w: third_party(w.descriptor),
@@ -85,10 +86,11 @@ rule benchmark:
     benchmark:
         "<results>/benchmarks/benchmark.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("tables"),
+        runtime=minutes("tables"),
     params:
         version=STAGE_VERSIONS["benchmark"],
     message:

@@ -14,10 +14,11 @@ rule render:
     wildcard_constraints:
         subject=alternatives(subjects_of(source="rendered")),
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("render"),
+        runtime=minutes("render"),
     params:
         settings=config["rendering"],
         variation=lambda w: SUBJECTS.loc[w.subject, list(VARIATIONS)].to_dict(),
@@ -45,10 +46,11 @@ rule capture:
     wildcard_constraints:
         subject=alternatives(subjects_of(source="photographs")),
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("capture"),
+        runtime=minutes("capture"),
     params:
         settings=config["photographs"],
         masks=config["masks"],
@@ -75,10 +77,11 @@ rule nersemble:
     wildcard_constraints:
         subject=alternatives(subjects_of(source="nersemble")),
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("capture"),
+        runtime=minutes("capture"),
     params:
         settings=config["nersemble"],
         masks=config["masks"],
@@ -105,10 +108,11 @@ rule eth:
     wildcard_constraints:
         subject=alternatives(subjects_of(source="eth")),
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("capture"),
+        runtime=minutes("capture"),
     params:
         settings=config["photographs"],
         masks=config["masks"],
@@ -132,10 +136,11 @@ rule survey:
     benchmark:
         "<results>/benchmarks/survey/{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=memory("survey"),
+        runtime=minutes("survey"),
     params:
         settings=config["survey"],
         version=STAGE_VERSIONS["survey"],

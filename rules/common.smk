@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration and sheet, and functions that find inputs.
 import re
+import time
 from pathlib import Path
 
 from porepatch_lib.benchmark.settings import benchmark_training
@@ -28,9 +29,12 @@ try:
 except PorePatchError as error:
     raise WorkflowError(str(error)) from None
 
+ENVIRONMENT = f"../envs/{config['environment']}.yaml"
 ROUNDS = list(range(config["rounds"]))
 ARCHITECTURE = config["training"]["architecture"]
-SUMMARY = f"{config['pathvars']['results']}/report/summary.md"
+RESULTS = config["pathvars"]["results"]
+SUMMARY = f"{RESULTS}/report/summary.md"
+BEGAN = time.time()
 
 
 def subjects_of(split=None, source=None):
@@ -183,11 +187,6 @@ def network_weights(wildcards):
     if run not in ("imported", "benchmark") and not run.removeprefix("round").isdigit():
         require_descriptor(wildcards.descriptor, "the target")
     return network_file(wildcards.descriptor)
-
-
-def is_network(wildcards):
-    """1 for a network, which a GPU helps, 0 for a hand-made descriptor."""
-    return int(bool(network_weights(wildcards)))
 
 
 def verified(test_set):

@@ -13,11 +13,12 @@ rule describe:
     benchmark:
         "<results>/benchmarks/describe/round{r}-{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=6000,
-        gpu=lambda w: int(w.r != "0"),
+        mem_mb=memory("describe"),
+        runtime=minutes("describe", network_gpus),
+        gpu=network_gpus,
     params:
         hand_made=config["descriptors"]["initial"],
         crop_factor=config["patches"]["crop_factor"],
@@ -40,10 +41,11 @@ rule export_onnx:
     benchmark:
         "<results>/benchmarks/export_onnx/round{r}-{architecture}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("export_onnx"),
+        runtime=minutes("export_onnx"),
     params:
         networks=third_party(ARCHITECTURE),
         version=STAGE_VERSIONS["export_onnx"],

@@ -19,10 +19,11 @@ rule audit:
     benchmark:
         "<results>/benchmarks/audit/round{r}-{split}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("audit"),
+        runtime=minutes("audit"),
     params:
         settings=config["audit"],
         subjects=lambda w: subjects_of(w.split, "rendered"),
@@ -59,10 +60,11 @@ rule evaluate_detector:
     benchmark:
         "<results>/benchmarks/evaluate_detector/{detector}-{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("evaluate_detector"),
+        runtime=minutes("evaluate_detector"),
     params:
         settings=config["detector_evaluation"],
         version=STAGE_VERSIONS["evaluate_detector"],

@@ -15,8 +15,9 @@ use rule describe as describe_features with:
     wildcard_constraints:
         descriptor=f"(?!(?:{alternatives([COLMAP_SIFT, *GIVEN_FEATURES])})/)[^/]+",
     resources:
-        mem_mb=6000,
-        gpu=is_network,
+        mem_mb=memory("describe"),
+        runtime=minutes("describe", network_gpus),
+        gpu=network_gpus,
     params:
         hand_made="{descriptor}",
         crop_factor=config["patches"]["crop_factor"],
@@ -38,10 +39,11 @@ rule colmap_sift:
     benchmark:
         "<results>/benchmarks/colmap_sift/{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=6000,
+        mem_mb=memory("colmap_sift"),
+        runtime=minutes("colmap_sift"),
     params:
         settings=config["colmap_sift"],
         version=STAGE_VERSIONS["colmap_sift"],
@@ -63,10 +65,11 @@ rule import_features:
     benchmark:
         "<results>/benchmarks/import_features/{subject}-{given}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("exchange"),
+        runtime=minutes("exchange"),
     params:
         version=STAGE_VERSIONS["import_features"],
     message:
@@ -87,10 +90,11 @@ rule import_matches:
     benchmark:
         "<results>/benchmarks/import_matches/{subject}-{given}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("exchange"),
+        runtime=minutes("exchange"),
     params:
         version=STAGE_VERSIONS["import_features"],
     message:
@@ -114,10 +118,11 @@ rule export_features:
     benchmark:
         "<results>/benchmarks/export_features/{subject}-{descriptor}-{variant}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("exchange"),
+        runtime=minutes("exchange"),
     params:
         version=STAGE_VERSIONS["export_features"],
     message:

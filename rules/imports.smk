@@ -14,10 +14,11 @@ rule import_patches:
     benchmark:
         "<results>/benchmarks/import_patches/{patch_set}-{part}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("import_patches"),
+        runtime=minutes("import_patches"),
     params:
         part="{part}",
         settings=lambda w: PATCH_SETS[w.patch_set],

@@ -11,10 +11,11 @@ rule detect:
     benchmark:
         "<results>/benchmarks/detect/{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("detect"),
+        runtime=minutes("detect"),
     params:
         settings=config["keypoints"],
         version=STAGE_VERSIONS["detect"],

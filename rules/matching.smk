@@ -11,10 +11,11 @@ rule view_pairs:
     benchmark:
         "<results>/benchmarks/view_pairs/{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("view_pairs"),
+        runtime=minutes("view_pairs"),
     message:
         "Pairing the views of {wildcards.subject}"
     script:
@@ -34,10 +35,11 @@ rule match:
     benchmark:
         "<results>/benchmarks/match/round{r}-{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("match"),
+        runtime=minutes("match"),
     params:
         settings=config["matching"],
         version=STAGE_VERSIONS["match"],

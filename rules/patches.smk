@@ -14,10 +14,11 @@ rule extract:
     benchmark:
         "<results>/benchmarks/extract/round{r}-{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=2000,
+        mem_mb=memory("extract"),
+        runtime=minutes("extract"),
     params:
         settings=config["patches"],
         version=STAGE_VERSIONS["patches"],
@@ -44,10 +45,11 @@ rule merge:
     benchmark:
         "<results>/benchmarks/merge/round{r}-{split}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("merge"),
+        runtime=minutes("merge"),
     params:
         settings=config["pairs"],
         subjects=lambda w: subjects_of(w.split),
@@ -75,10 +77,11 @@ rule card:
     benchmark:
         "<results>/benchmarks/card/round{r}-{split}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("card"),
+        runtime=minutes("card"),
     params:
         title="{split} split of round {r}",
         labels=lambda w: [int(w.r), w.split],
@@ -106,10 +109,11 @@ rule contact_sheet:
     benchmark:
         "<results>/benchmarks/contact_sheet/round{r}-{split}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory("contact_sheet"),
+        runtime=minutes("contact_sheet"),
     params:
         points=16,
         seed=config["seed"],
@@ -133,10 +137,11 @@ rule export_phototour:
     benchmark:
         "<results>/benchmarks/export_phototour/round{r}-{split}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("export_phototour"),
+        runtime=minutes("export_phototour"),
     params:
         is_test_set=False,
         version=STAGE_VERSIONS["dataset"],

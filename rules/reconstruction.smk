@@ -38,10 +38,11 @@ rule calibrate_ratio:
     benchmark:
         "<results>/benchmarks/calibrate_ratio/{descriptor}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("calibrate_ratio"),
+        runtime=minutes("calibrate_ratio"),
     params:
         settings=config["calibration"],
         sfm=config["sfm"],
@@ -113,10 +114,11 @@ rule match_guided:
     benchmark:
         "<results>/benchmarks/match_guided/{subject}-{descriptor}-{variant}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("match_guided"),
+        runtime=minutes("match_guided"),
     params:
         settings=guided_by,
         sfm=sfm_of,
@@ -159,10 +161,11 @@ rule refine_keypoints:
     benchmark:
         "<results>/benchmarks/refine_keypoints/{subject}-{descriptor}-{variant}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("refine_keypoints"),
+        runtime=minutes("refine_keypoints"),
     params:
         settings=config["refinement"],
         version=STAGE_VERSIONS["refine_keypoints"],
@@ -202,11 +205,12 @@ rule dense:
     benchmark:
         "<results>/benchmarks/dense/{subject}-{descriptor}-{variant}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=6000,
-        gpu=int(config["dense"]["method"] != CPU),
+        mem_mb=memory("dense"),
+        runtime=minutes("dense", dense_gpus),
+        gpu=dense_gpus,
     params:
         settings=config["dense"],
         seed=config["seed"],
@@ -232,10 +236,11 @@ rule evaluate_reconstruction:
     benchmark:
         "<results>/benchmarks/evaluate_reconstruction/{subject}-{descriptor}-{variant}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("evaluate_reconstruction"),
+        runtime=minutes("evaluate_reconstruction"),
     params:
         settings=config["reconstruction_truth"],
         learned=lambda w: bool(
@@ -266,10 +271,11 @@ rule draw_clouds:
     benchmark:
         "<results>/benchmarks/draw_clouds/{subject}-{descriptor}-{variant}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("draw_clouds"),
+        runtime=minutes("draw_clouds"),
     params:
         shown=lambda w: released(SUBJECTS.loc[w.subject]),
         version=STAGE_VERSIONS["draw_clouds"],
@@ -301,10 +307,11 @@ rule reconstruction_table:
     benchmark:
         "<results>/benchmarks/reconstruction_table.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("tables"),
+        runtime=minutes("tables"),
     params:
         reference=config["reconstruction"]["reference"],
         version=STAGE_VERSIONS["reconstruction_table"],

@@ -1,5 +1,4 @@
 # What the rules of the reconstruction share: its variants, whose features, and functions that find their files.
-from porepatch_lib.dense.settings import CPU
 from porepatch_lib.reconstruction.columns import OWN_FEATURES
 from porepatch_lib.reconstruction.variants import CALIBRATED, COLMAP_SIFT, Variant
 

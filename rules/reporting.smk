@@ -38,10 +38,11 @@ rule summary:
     benchmark:
         "<results>/benchmarks/summary.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("tables"),
+        runtime=minutes("tables"),
     params:
         version=STAGE_VERSIONS["summary"],
     message:

@@ -13,10 +13,11 @@ rule reconstruct:
     benchmark:
         "<results>/benchmarks/reconstruct/round{r}-{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("reconstruct"),
+        runtime=minutes("reconstruct"),
     params:
         settings=config["sfm"],
         seed=config["seed"],
@@ -39,10 +40,11 @@ rule tracks:
     benchmark:
         "<results>/benchmarks/tracks/round{r}-{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("tracks"),
+        runtime=minutes("tracks"),
     params:
         settings=config["tracks"],
         version=STAGE_VERSIONS["tracks"],

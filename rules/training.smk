@@ -18,11 +18,12 @@ rule train:
     benchmark:
         "<results>/benchmarks/train/round{r}-{architecture}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=6000,
-        gpu=1,
+        mem_mb=memory("train"),
+        runtime=minutes("train", training_gpus),
+        gpu=training_gpus,
     params:
         settings=config["training"],
         networks=third_party(ARCHITECTURE),

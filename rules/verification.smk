@@ -13,10 +13,11 @@ rule truth_tracks:
     benchmark:
         "<results>/benchmarks/truth_tracks/{subject}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("truth_tracks"),
+        runtime=minutes("truth_tracks"),
     params:
         settings=config["truth"],
         version=STAGE_VERSIONS["truth"],
@@ -74,10 +75,11 @@ rule merge_test:
     wildcard_constraints:
         test_set=alternatives(CAPTURED_TEST_SETS),
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory("merge_test"),
+        runtime=minutes("merge_test"),
     params:
         settings=config["test_pairs"],
         subjects=lambda w: people_of(w.test_set),
@@ -146,11 +148,12 @@ rule describe_test:
     benchmark:
         "<results>/benchmarks/describe_test/{test_set}-{descriptor}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=6000,
-        gpu=is_network,
+        mem_mb=memory("describe_test"),
+        runtime=minutes("describe_test", network_gpus),
+        gpu=network_gpus,
     params:
         settings=lambda w: config["sweep"] if w.descriptor in BARE else {},
         architecture=lambda w: architecture_of(w.descriptor),
@@ -177,10 +180,11 @@ rule verify:
     benchmark:
         "<results>/benchmarks/verify/{test_set}-{descriptor}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=4000,
+        mem_mb=memory("verify"),
+        runtime=minutes("verify"),
     params:
         settings=config["verification"],
         hpatches=config["hpatches"],
@@ -212,10 +216,11 @@ rule worst_pairs:
     benchmark:
         "<results>/benchmarks/worst_pairs/{test_set}-{descriptor}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("worst_pairs"),
+        runtime=minutes("worst_pairs"),
     params:
         pairs=20,
         shown=lambda w: shown_in(w.test_set),
@@ -239,11 +244,12 @@ rule matching_score:
     benchmark:
         "<results>/benchmarks/matching_score/{subject}-{descriptor}.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: config["threads"]
     resources:
-        mem_mb=6000,
-        gpu=is_network,
+        mem_mb=memory("matching_score"),
+        runtime=minutes("matching_score", network_gpus),
+        gpu=network_gpus,
     params:
         settings=config["matching_score"],
         crop_factor=config["patches"]["crop_factor"],
@@ -281,10 +287,11 @@ rule verification_table:
     benchmark:
         "<results>/benchmarks/verification_table.tsv"
     conda:
-        "../envs/porepatch.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("tables"),
+        runtime=minutes("tables"),
     params:
         reference=REFERENCE,
         version=STAGE_VERSIONS["verification_table"],

@@ -8,13 +8,13 @@ import yaml
 
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.provenance.fingerprints import digest_of, look_at
-from porepatch_lib.provenance.records import FAILED, FileRecord, Record, read_record, record_path
+from porepatch_lib.provenance.records import DONE, FileRecord, Record, read_record
 
 _DIGITS = 12  # of a SHA-256, enough to tell files apart by eye
 
 
-def find_record(path: Path) -> Path:
-    """Return the path of the record of a file, or of the folder around it that a rule wrote as a whole.
+def find_record(path: Path) -> Record:
+    """Return the record of a file, or of the folder around it that a rule wrote as a whole.
 
     Raises:
         PorePatchError: if there is none.
@@ -22,8 +22,8 @@ def find_record(path: Path) -> Path:
     path = path.absolute()
     for inside in (path, *path.parents):
         for results in inside.parents:
-            record = record_path(results, inside)
-            if record is not None and record.is_file():
+            record = read_record(results, inside)
+            if record is not None:
                 return record
     raise PorePatchError(
         f"Nothing is recorded of {path}: give a file that a run wrote below its results folder, or run its stage again."
@@ -36,17 +36,18 @@ def explain(path: Path) -> str:
     Raises:
         PorePatchError: if nothing is recorded of it.
     """
-    record = read_record(find_record(path))
+    record = find_record(path)
     rows = [
         ("made by", _maker(record)),
         ("when", f"{record.started}, {_effort(record)}"),
         ("device", f"{record.device}, {record.threads} thread(s)"),
+        ("log", record.log),
         ("code", _code(record)),
         ("libraries", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
         ("seed", "nothing is drawn" if record.seed is None else str(record.seed)),
     ]
-    if record.outcome == FAILED:
-        rows.insert(0, ("FAILED", record.error))
+    if record.outcome != DONE:
+        rows.insert(0, (record.outcome.upper(), record.error or "now, or killed"))
     lines = [str(path), *(f"  {name:<10} {text}" for name, text in rows)]
     lines += ["  files", *(f"    {_file(one)}" for one in record.outputs)]
     lines += ["  inputs", *(f"    {_file(one)}{_origin(one)}" for one in record.inputs)]
@@ -88,6 +89,6 @@ def _change(one: FileRecord) -> str:
 
 def _origin(one: FileRecord) -> str:
     try:
-        return f" <- {_maker(read_record(find_record(Path(one.path))))}"
+        return f" <- {_maker(find_record(Path(one.path)))}"
     except PorePatchError:
         return ""

@@ -14,7 +14,7 @@ from porepatch_lib.files import read_json, write_json
 from porepatch_lib.provenance.fingerprints import Look, digest_of, look_at
 
 FOLDER = "provenance"
-DONE, FAILED = "done", "failed"
+RUNNING, DONE, FAILED = "running", "done", "failed"
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,13 +37,14 @@ class Record:
     `code`: see `code_version`. `versions`: of the libraries it used. `device`: "cpu" or the GPU by name.
     `started`: when its process began, UTC, ISO 8601. `seconds`: from then on; `starting_seconds` of them went into the
     interpreter and imports. `peak_memory_mb`: of the process and its largest child.
-    `outcome`: "done" or "failed", with its sentence in `error`.
+    `outcome`: "running" (or killed), "done", or "failed" with its sentence in `error`. `log`: its log file.
     """
 
     rule: str
     wildcards: dict[str, str]
     outcome: str
     error: str
+    log: str
     settings: dict[str, Any]
     seed: int | None
     inputs: list[FileRecord]
@@ -77,13 +78,14 @@ def write_records(results: Path, outputs: Iterable[Path], record: Record) -> Non
             write_json(path, document)
 
 
-def read_record(path: Path) -> Record:
-    """Read one record.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
+def read_record(results: Path, output: Path) -> Record | None:
+    """Return the record of an output; None where there is none, or one that another version of PorePatch wrote."""
+    path = record_path(results, output)
+    if path is None or not path.is_file():
+        return None
     document: dict[str, Any] = read_json(path)
+    if document.keys() != {field.name for field in dataclasses.fields(Record)}:
+        return None
     files = {key: [_file_record(entry) for entry in document[key]] for key in ("inputs", "outputs")}
     return Record(**(document | files))
 
@@ -102,11 +104,10 @@ def utc(timestamp: float) -> str:
 
 
 def _digest(results: Path, path: Path) -> str:
-    known = record_path(results, path)
-    if known is not None and known.exists():
-        for written in read_record(known).outputs:
-            if Path(written.path).name == path.name and written.look == look_at(path):
-                return written.sha256
+    record = read_record(results, path)
+    for written in record.outputs if record else ():
+        if Path(written.path).name == path.name and written.look == look_at(path):
+            return written.sha256
     return digest_of(path)
 
 

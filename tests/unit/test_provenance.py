@@ -54,6 +54,7 @@ def _record(**changes: object) -> Record:
         wildcards={"subject": "ann", "r": "1"},
         outcome=DONE,
         error="",
+        log="logs/describe/ann.log",
         settings={"crop_factor": 24.0, "version": 2},
         seed=7,
         inputs=[],
@@ -103,7 +104,16 @@ def test_records_come_back_as_written(tmp_path):
     path = tmp_path / "provenance/round1/model/hynet.safetensors.json"
     assert record_path(tmp_path, output) == path
     assert record_path(tmp_path, Path("/elsewhere/file")) is None
-    assert read_record(path) == _record()
+    assert path.is_file()
+    assert read_record(tmp_path, output) == _record()
+
+
+def test_a_record_of_another_version_is_none(tmp_path):
+    write_records(tmp_path, [tmp_path / "a.txt"], _record())
+    path = tmp_path / "provenance/a.txt.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"new": 1}))
+    assert read_record(tmp_path, tmp_path / "a.txt") is None
+    assert read_record(tmp_path, tmp_path / "b.txt") is None
 
 
 def test_a_digest_is_taken_over_only_while_the_file_looks_untouched(tmp_path):
@@ -156,7 +166,7 @@ def test_a_stage_records_itself(tmp_path):
     results = tmp_path / "results"
     process = _stage(results, "work")
     assert process.returncode == 0, process.stderr
-    record = read_record(results / "provenance/round0/text/ann.txt.json")
+    record = read_record(results, results / "round0/text/ann.txt")
     assert (record.rule, record.wildcards, record.outcome) == ("copy", {"subject": "ann"}, DONE)
     assert (record.settings, record.seed) == ({"settings": {"factor": 24.0}, "version": 3}, 7)
     assert (record.device, record.threads, record.memory_mb) == ("cuda: a GPU", 1, 1000)
@@ -171,7 +181,7 @@ def test_a_failed_stage_records_its_sentence(tmp_path):
     results = tmp_path / "results"
     process = _stage(results, "fail")
     assert process.returncode == 1
-    record = read_record(results / "provenance/round0/text/ann.txt.json")
+    record = read_record(results, results / "round0/text/ann.txt")
     assert (record.outcome, record.error) == (FAILED, "The photograph a.jpg is damaged; copy it again.")
     assert record.outputs == []
     assert "FAILED     The photograph a.jpg is damaged" in explain(results / "round0/text/ann.txt")

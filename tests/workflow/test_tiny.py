@@ -12,6 +12,9 @@ import pytest
 import yaml
 from golden import GOLDEN, measure
 
+from porepatch_lib.files import sha256_of
+from porepatch_lib.provenance.explain import explain, find_record
+from porepatch_lib.provenance.records import DONE
 from porepatch_lib.tables import PATCH_PAIRS, PATCHES, read_table
 from porepatch_lib.versions import STAGE_VERSIONS
 
@@ -111,6 +114,28 @@ def test_an_exported_dataset_comes_in_again_and_what_registers_nothing_is_a_row(
     row = pd.read_csv(tiny_folder / "eth/reconstruction/table.csv").iloc[0]
     assert (row["status"], row["registered"], row["sparse_points"], row["features"]) == ("failed", 0, 0, "given")
     assert row["reason"] == "the mapper registered fewer than 3 views"
+
+
+def test_every_file_can_be_explained(finished):
+    _, results = finished
+    beside = {"logs", "benchmarks", "provenance"}
+    files = [path for path in results.rglob("*") if path.is_file() and path.relative_to(results).parts[0] not in beside]
+    records = {path: find_record(path) for path in files if path.name != ".snakemake_timestamp"}
+    assert len(records) > 200
+    assert {record.outcome for record in records.values()} == {DONE}
+    weights = results / "round1/model/hynet.safetensors"
+    assert records[weights].outputs[0].sha256 == sha256_of(weights)
+    assert (records[weights].seed, records[weights].settings["version"]) == (3, STAGE_VERSIONS["train"])
+    patches = next(one for one in records[weights].inputs if one.name == "train_patches")
+    assert "rule merge for r 1, split train" in explain(Path(patches.path))
+
+
+def test_status_of_a_finished_run_from_its_files(finished, snakemake):
+    process = snakemake("status")
+    assert process.returncode == 0, process.stdout[-2000:]
+    jobs = re.search(r"(\d+) of (\d+) jobs done \(100 %\)", process.stdout)
+    assert jobs and jobs[1] == jobs[2]
+    assert re.search(r"\| extract +\| +1 \| 2 / 2 .* patches/s", process.stdout)
 
 
 def test_second_run_does_nothing(finished, snakemake):

@@ -1,0 +1,1 @@
+"""What a job of every stage needs, from the size of its input: memory and time."""

@@ -1,0 +1,20 @@
+# Status: `snakemake status` says where a run stands, also while it runs; it writes nothing.
+
+
+rule status:
+    log:
+        "<results>/logs/status.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=500,
+    params:
+        planned=lambda w: planned_stages(),
+        reconstructions={
+            str(r): [f"{RESULTS}/round{r}/sfm/{s}" for s in SFM_SUBJECTS]
+            for r in ROUNDS
+        },
+    script:
+        "../workflow/scripts/status.py"
