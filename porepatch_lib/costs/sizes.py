@@ -1,6 +1,7 @@
 """How large the captures of a subject are: read where they are there already, else expected from the configuration.
 
-A dry run, and a group of jobs that is submitted as one, ask before the files exist; nothing here fails on a missing or damaged one.
+A dry run, and a group of jobs that is submitted as one, ask before the files exist; nothing here fails on a missing
+or damaged one.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def file_bytes(path: str | Path, expected: int = 0) -> int:
 @lru_cache(maxsize=_CACHED)
 def _table_sizes(images: Path, _mtime_ns: int) -> tuple[Size, ...]:
     columns = pq.read_table(images, columns=["width", "height"])
-    return tuple(zip(columns["width"].to_pylist(), columns["height"].to_pylist(), strict=True))
+    return tuple((int(row["width"]), int(row["height"])) for row in columns.to_pylist())
 
 
 @lru_cache(maxsize=_CACHED)

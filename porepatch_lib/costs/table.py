@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from porepatch_lib.costs.cost import Cost, Unit
 
-_GPU_GAIN = 10.0  # of training and describing; not measured here, and low for any GPU of this decade
-_DENSE_GPU_GAIN = 10.0
+# Not measured here, where there is no GPU, and low for those of this decade.
+_GPU_GAIN, _TRAINING_GPU_GAIN = 10.0, 40.0
 
 COSTS: dict[str, Cost] = {
     # Captures.
@@ -20,13 +20,13 @@ COSTS: dict[str, Cost] = {
     # Keypoints, descriptors, matches.
     "detect": Cost(310.0, 2.0, {"megapixels": Unit(seconds=0.15), "keypoints": Unit(0.5)}, thread_megabytes=20.0, parallel=0.8),
     "describe": Cost(
-        300.0, 2.0, {"megapixels": Unit(seconds=0.1), "keypoints": Unit(2.5, 0.1)}, thread_megabytes=20.0, parallel=0.8
+        300.0, 2.0, {"megapixels": Unit(seconds=0.1), "keypoints": Unit(2.5, 0.15)}, thread_megabytes=20.0, parallel=0.8
     ),
     "describe_network": Cost(650.0, 4.0, {"keypoints": Unit(1.5, 0.75)}, thread_megabytes=5.0, parallel=0.9, gpu_gain=_GPU_GAIN),
     "colmap_sift": Cost(150.0, 1.0, {"megapixels": Unit(seconds=1.6)}, thread_megabytes=310.0, parallel=0.9),
     "exchange": Cost(250.0, 2.0, {"keypoints": Unit(6.0, 0.05)}),
     "view_pairs": Cost(150.0, 1.0),
-    "match": Cost(230.0, 1.5, {"keypoints": Unit(2.0), "comparisons": Unit(seconds=18.0)}, parallel=0.9),
+    "match": Cost(230.0, 1.5, {"keypoints": Unit(2.0), "comparisons": Unit(seconds=20.0)}, parallel=0.9),
     "match_guided": Cost(
         260.0, 1.5, {"keypoints": Unit(3.0, 0.03), "comparisons": Unit(seconds=3.0)}, thread_megabytes=10.0, parallel=0.7
     ),
@@ -43,13 +43,13 @@ COSTS: dict[str, Cost] = {
         {"dense_megapixels": Unit(45.0, 18.0)},
         thread_megabytes=10.0,
         parallel=0.8,
-        gpu_gain=_DENSE_GPU_GAIN,
+        gpu_gain=_GPU_GAIN,
     ),
     "evaluate_reconstruction": Cost(450.0, 4.0, {"keypoints": Unit(6.0, 0.15)}, parallel=0.5),
     "draw_clouds": Cost(240.0, 2.0, {"keypoints": Unit(1.0, 0.01)}),
     # Patches: those held are mapped from the disk, and their index is in memory.
     "extract": Cost(250.0, 1.0, {"keypoints": Unit(2.5, 0.03)}, thread_megabytes=20.0, parallel=0.7),
-    "merge": Cost(240.0, 1.0, {"patches": Unit(0.4, 0.01), "pairs": Unit(0.2, 0.002)}),
+    "merge": Cost(280.0, 1.0, {"patches": Unit(0.2, 0.012), "pairs": Unit(0.2, 0.002)}),
     "card": Cost(140.0, 0.5, {"patches": Unit(0.4, 0.005)}),
     "contact_sheet": Cost(200.0, 1.0, {"patches": Unit(0.4, 0.003)}),
     "export_phototour": Cost(200.0, 1.0, {"patches": Unit(0.6, 0.02)}),
@@ -60,12 +60,12 @@ COSTS: dict[str, Cost] = {
         15.0,
         {"samples": Unit(seconds=3.0), "batch": Unit(megabytes=600.0), "patches": Unit(0.3, 0.002)},
         parallel=0.95,
-        gpu_gain=_GPU_GAIN,
+        gpu_gain=_TRAINING_GPU_GAIN,
     ),
     "export_onnx": Cost(900.0, 10.0),
     # Verification and evaluation.
     "truth_tracks": Cost(250.0, 1.0, {"keypoints": Unit(7.0, 0.05)}),
-    "merge_test": Cost(300.0, 1.0, {"patches": Unit(0.8, 0.03), "keypoints_each": Unit(3.0), "pairs": Unit(0.2, 0.002)}),
+    "merge_test": Cost(300.0, 1.0, {"patches": Unit(0.5, 0.03), "keypoints_each": Unit(3.0), "pairs": Unit(0.2, 0.002)}),
     "describe_test": Cost(
         400.0, 2.0, {"patches": Unit(2.5, 0.2), "megapixels": Unit(seconds=0.1)}, thread_megabytes=20.0, parallel=0.8
     ),

@@ -104,7 +104,9 @@ def measure_pairs(
         where the place of patch 1 appears in its photograph, infinite where it is hidden there; angle_deg between the two
         viewing directions; region of patch 1. Two heads have no place in common: their distances are infinite.
     """
-    first, second = pairs["patch_1"].to_numpy(), pairs["patch_2"].to_numpy()
+    used, place = np.unique(pairs[["patch_1", "patch_2"]].to_numpy(np.int64), return_inverse=True)
+    first, second = place.reshape(-1, 2).T
+    index = index.iloc[used]  # of millions of patches, pairs name few
     subject = index["subject"].to_numpy()
     distance_mm, distance_px = np.full(len(pairs), np.inf), np.full(len(pairs), np.inf)
     to_camera, region = np.full((len(index), 3), np.nan), np.zeros(len(index), np.uint8)

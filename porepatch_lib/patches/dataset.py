@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_path
+from porepatch_lib.files import atomic_path, read_array
 from porepatch_lib.patches.pairs import PairSettings, draw_pairs
-from porepatch_lib.patches.store import create_patches, open_store
+from porepatch_lib.patches.sampler import PATCH_SIZE
+from porepatch_lib.patches.store import open_store
 from porepatch_lib.progress import progress
 from porepatch_lib.tables import PATCH_PAIRS, PATCHES, empty_frame, write_table
 
@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 _BLOCK = 4096
 _NAMED_SUBJECTS = 8
-
-Store = tuple[NDArray[np.uint8], pd.DataFrame]  # patches (N,64,64), memory-mapped, and their rows of the table `patches`
 
 
 def build_dataset(
@@ -52,44 +50,43 @@ def build_dataset(
     Raises:
         PorePatchError: if fewer than two surface points are seen twice, or a store is not the named subject's.
     """
-    stores = open_stores(subjects, patches, indexes)
-    index = merged_index(stores)
+    index = merged_index(subjects, patches, indexes)
     if len(index[["subject", "point_id"]].drop_duplicates()) < 2 and not allow_empty:
         raise PorePatchError(_nothing_to_learn(split, subjects, len(index), hint))
     pairs = draw_pairs(index, settings, np.random.default_rng(seed))
-    merge_stores(stores, index, patches_output, index_output, split)
+    merge_stores(patches, index, patches_output, index_output, split)
     write_table(pairs_output, pairs, PATCH_PAIRS)
     logger.info("%s: %d patches of %d subjects, %d pairs", split, len(index), index["subject"].nunique(), len(pairs))
 
 
-def open_stores(subjects: Sequence[str], patches: Sequence[Path], indexes: Sequence[Path]) -> list[Store]:
-    """Open the stores of subjects, in step.
+def merged_index(subjects: Sequence[str], patches: Sequence[Path], indexes: Sequence[Path]) -> pd.DataFrame:
+    """Return the rows of the stores of subjects, in step, one after the other.
 
     Raises:
         PorePatchError: if a store is not the named subject's, or its two files do not belong together.
     """
-    stores = [open_store(array, index) for array, index in zip(patches, indexes, strict=True)]
-    for subject, path, (_, frame) in zip(subjects, indexes, stores, strict=True):
+    frames = [empty_frame(PATCHES)]
+    for subject, array, path in zip(subjects, patches, indexes, strict=True):
+        frame = open_store(array, path)[1]
         if (frame["subject"] != subject).any():
             raise PorePatchError(f"The patch index {path} holds other subjects than {subject}; delete it and run again.")
-    return stores
+        if len(frame):
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
 
 
-def merged_index(stores: Sequence[Store]) -> pd.DataFrame:
-    """Return the rows of all stores, one after the other."""
-    return pd.concat([empty_frame(PATCHES), *(frame for _, frame in stores if len(frame))], ignore_index=True)
+def merge_stores(patches: Sequence[Path], index: pd.DataFrame, patches_output: Path, index_output: Path, title: str) -> None:
+    """Write the patches of stores as one, uint8 (N,64,64), and their `merged_index`; `title` is for the progress bar.
 
-
-def merge_stores(stores: Sequence[Store], index: pd.DataFrame, patches_output: Path, index_output: Path, title: str) -> None:
-    """Write stores as one, block by block: uint8 (N,64,64) and its `merged_index`; `title` is for the progress bar."""
+    Whatever the size of the stores, the process holds one block of patches: a memory map would keep what it has seen of its file.
+    """
     with atomic_path(patches_output) as temporary:
-        merged = create_patches(temporary, len(index))
-        first = 0
-        for array, _ in progress(stores, f"patches of the {title}", "subject", total=len(stores)):
-            for start in range(0, len(array), _BLOCK):
-                block = array[start : start + _BLOCK]
-                merged[first : first + len(block)] = block
-                first += len(block)
+        with temporary.open("wb") as merged:
+            shape = (len(index), PATCH_SIZE, PATCH_SIZE)
+            np.lib.format.write_array_header_1_0(merged, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for path in progress(patches, f"patches of the {title}", "subject", total=len(patches)):
+                for start in range(0, len(read_array(path)), _BLOCK):
+                    merged.write(read_array(path)[start : start + _BLOCK].tobytes())
         write_table(index_output, index, PATCHES)
 
 

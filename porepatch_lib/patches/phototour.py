@@ -9,7 +9,7 @@ whom the patches show.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_folder, write_json
+from porepatch_lib.files import atomic_folder, read_array, write_json
 from porepatch_lib.patches.card import export_card, read_card, released_subjects, unstated_subjects
 from porepatch_lib.patches.phototour_reader import (
     HYNET_PAIR_FILE,
@@ -35,6 +35,8 @@ from porepatch_lib.progress import progress
 from porepatch_lib.tables import HARD, PATCH_PAIRS, TEST_PAIRS, empty_frame, read_table
 
 logger = logging.getLogger(__name__)
+
+Take = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # row numbers (n,) to their patches (n,64,64)
 
 _CELLS = 16
 _PER_SHEET = _CELLS * _CELLS
@@ -63,7 +65,7 @@ def export_phototour(
     Raises:
         PorePatchError: if nothing may be released, or the files do not belong together.
     """
-    array, frame = open_store(patches, index)
+    frame = open_store(patches, index)[1]
     labelled = read_table(pairs, TEST_PAIRS if is_test_set else PATCH_PAIRS)
     labelled = labelled[labelled["kind"] != HARD] if is_test_set else labelled
     if len(frame) == 0:
@@ -78,7 +80,8 @@ def export_phototour(
     held_back = frame["subject"].nunique() - frame["subject"].iloc[rows].nunique()
     frame, labelled = frame.iloc[rows], _renumbered(labelled, rows, len(frame))
     with atomic_folder(output_folder) as folder:
-        _write_set(folder, array, rows, point_numbers(frame), labelled, _interest(frame))
+        # A map of its own for every sheet: one of the whole store would keep all that it has seen of the file.
+        _write_set(folder, lambda some: read_array(patches)[some], rows, point_numbers(frame), labelled, _interest(frame))
         if described:
             described = export_card(described, frame, len(labelled))
             write_json(folder / "card.json", described)
@@ -91,12 +94,12 @@ def write_phototour(
     patches: NDArray[np.uint8],
     point_ids: NDArray[np.int64],
     pairs: pd.DataFrame,
-    interest: Sequence[str],
+    interest: Iterable[str],
 ) -> None:
     """Write the layout from patches (N,64,64), point_ids (N,), pairs and the lines of `interest.txt`; whole or not at all."""
     _check_pairs(pairs, len(patches))
     with atomic_folder(output_folder) as folder:
-        _write_set(folder, patches, np.arange(len(patches)), point_ids, pairs, interest)
+        _write_set(folder, patches.__getitem__, np.arange(len(patches)), point_ids, pairs, interest)
 
 
 def read_phototour(folder: Path, pair_file: str | None = HYNET_PAIR_FILE) -> PhotoTour:
@@ -131,12 +134,10 @@ def _renumbered(pairs: pd.DataFrame, rows: NDArray[np.int64], count: int) -> pd.
     return moved[(moved["patch_1"] >= 0) & (moved["patch_2"] >= 0)]
 
 
-def _interest(frame: pd.DataFrame) -> list[str]:
+def _interest(frame: pd.DataFrame) -> Iterator[str]:
     x, y, sigma = (frame[name].to_numpy(np.float64) for name in ("x", "y", "sigma"))
-    return [
-        f"{image} {column:.3f} {row:.3f} 0.00000 {octave:.4f}\n"
-        for image, column, row, octave in zip(image_numbers(frame), x, y, np.log2(sigma), strict=True)
-    ]
+    for image, column, row, octave in zip(image_numbers(frame), x, y, np.log2(sigma), strict=True):
+        yield f"{image} {column:.3f} {row:.3f} 0.00000 {octave:.4f}\n"
 
 
 def _warn_of_unstated(subjects: Sequence[str]) -> None:
@@ -151,38 +152,38 @@ def _warn_of_unstated(subjects: Sequence[str]) -> None:
 
 def _write_set(
     folder: Path,
-    patches: NDArray[np.uint8],
+    patches: Take,
     rows: NDArray[np.int64],
     point_ids: NDArray[np.int64],
     pairs: pd.DataFrame,
-    interest: Sequence[str],
+    interest: Iterable[str],
 ) -> None:
-    """Write patches[rows]; point_ids, interest and pairs are those of the N rows."""
+    """Write patches(rows); point_ids, interest and pairs are those of the N rows."""
     both = pairs[["patch_1", "patch_2"]].to_numpy(np.int64)
     points = point_ids[both]
     pair_lines = [
         f"{a} {point_a} 0 {b} {point_b} 0 \n" for (a, b), (point_a, point_b) in zip(both.tolist(), points.tolist(), strict=True)
     ]
     _write_sheets(folder, patches, rows)
-    _write_lines(folder / "info.txt", [f"{point} 0\n" for point in point_ids.tolist()])
+    _write_lines(folder / "info.txt", (f"{point} 0\n" for point in point_ids))
     _write_lines(folder / "interest.txt", interest)
     for name in sorted({f"m50_{len(both)}_{len(both)}_0.txt", HYNET_PAIR_FILE}):
         _write_lines(folder / name, pair_lines)
 
 
-def _write_sheets(folder: Path, patches: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+def _write_sheets(folder: Path, patches: Take, rows: NDArray[np.int64]) -> None:
     count = -(-len(rows) // _PER_SHEET)
     # Readers sort the names as text: every number needs the same width.
     digits = max(4, len(str(count - 1)))
     for number in progress(range(count), "PhotoTour sheets", "sheet", total=count):
         cells = np.zeros((_PER_SHEET, PATCH_SIZE, PATCH_SIZE), np.uint8)
-        block = patches[rows[number * _PER_SHEET : (number + 1) * _PER_SHEET]]
+        block = patches(rows[number * _PER_SHEET : (number + 1) * _PER_SHEET])
         cells[: len(block)] = block
         path = folder / f"patches{number:0{digits}d}.bmp"
         if not cv2.imwrite(str(path), sheet_of_cells(cells, _CELLS)):
             raise PorePatchError(f"Cannot write the sheet {path}; make room on the disk and run again.")
 
 
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
     with path.open("w", encoding="ascii", newline="\n") as stream:
         stream.writelines(lines)

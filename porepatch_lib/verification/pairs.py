@@ -20,7 +20,7 @@ from porepatch_lib.captures.views import read_views
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import read_json
 from porepatch_lib.geometry import FloatArray, angles_between
-from porepatch_lib.patches.dataset import merge_stores, merged_index, open_stores
+from porepatch_lib.patches.dataset import merge_stores, merged_index
 from porepatch_lib.patches.pairs import PairSettings, PatchPoints, draw_hard_non_matches, draw_non_matches, draw_single_matches
 from porepatch_lib.patches.store import subject_numbers
 from porepatch_lib.rendering.features import REGIONS
@@ -76,8 +76,7 @@ def build_test_set(
     Raises:
         PorePatchError: if there are no matching or no non-matching pairs, or the files of a subject do not belong together.
     """
-    stores = open_stores(subjects, patches, indexes)
-    index = merged_index(stores)
+    index = merged_index(subjects, patches, indexes)
     seen = [sightings(*files) for files in zip(subjects, tracks, keypoints, strict=True)]
     pairs = draw_test_pairs(index, settings, np.random.default_rng(seed), pd.concat(seen, ignore_index=True))
     if len(pairs) == 0:
@@ -89,16 +88,16 @@ def build_test_set(
     ray, region = np.full((len(index), 3), np.nan), np.full(len(index), "", object)
     is_first = np.zeros(len(index), bool)
     is_first[pairs["patch_1"]] = True
-    end = 0
-    for (_, frame), track_path, image_path, truth_path, model_path in zip(stores, tracks, images, truths, models, strict=True):
-        rows, end = np.arange(end, end + len(frame)), end + len(frame)
-        if len(frame) == 0:
+    for subject, track_path, image_path, truth_path, model_path in zip(subjects, tracks, images, truths, models, strict=True):
+        rows = np.flatnonzero(index["subject"] == subject)
+        if len(rows) == 0:
             continue
-        ray[rows] = viewing_rays(frame, read_table(track_path, TRACKS), camera_centres(image_path, model_path), track_path)
+        centres = camera_centres(image_path, model_path)
+        ray[rows] = viewing_rays(index.iloc[rows], read_table(track_path, TRACKS), centres, track_path)
         if truth_path is not None:
             located = rows[is_first[rows]]
             region[located] = patch_regions(index.iloc[located], read_truth(image_path, truth_path))
-    merge_stores(stores, index, patches_output, index_output, title)
+    merge_stores(patches, index, patches_output, index_output, title)
     write_table(pairs_output, annotated(pairs, index, ray, region), TEST_PAIRS)
     counts = ", ".join(f"{count} {kind}" for kind, count in pairs["kind"].value_counts().items())
     _LOG.info("%s: %d patches of %d subjects; pairs: %s", title, len(index), index["subject"].nunique(), counts)
