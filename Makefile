@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint envs/constraints.txt
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --resources gpu=1
 
-.PHONY: run test test-stages test-workflow check bench clean
+.PHONY: run test test-stages test-workflow test-kill test-slurm check bench clean
 
 run: $(VENV)/.run $(VENV)/.kernels
 	@$(SNAKEMAKE)
@@ -28,6 +28,11 @@ test-stages: $(VENV)/.test $(VENV)/.kernels
 
 test-workflow: $(VENV)/.test $(VENV)/.kernels
 	@$(BIN)/pytest tests/workflow
+
+# The tiny workflow on a private one-node Slurm; exit code 77: not possible here, and the sentence above says why.
+test-slurm: $(VENV)/.test $(VENV)/.kernels
+	tests/slurm/one_node.sh $(BIN)/pytest tests/slurm || test $$? -eq 77
+	tests/slurm/one_node.sh --no-accounting $(BIN)/pytest tests/slurm || test $$? -eq 77
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
