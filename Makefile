@@ -29,6 +29,10 @@ test-stages: $(VENV)/.test $(VENV)/.kernels
 test-workflow: $(VENV)/.test $(VENV)/.kernels
 	@$(BIN)/pytest tests/workflow
 
+# The tiny workflow killed twenty times and at its tender places, and run by other threads: some twenty minutes.
+test-kill: $(VENV)/.test $(VENV)/.kernels
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest tests/workflow/kill_tiny.py
+
 # The tiny workflow on a private one-node Slurm; exit code 77: not possible here, and the sentence above says why.
 test-slurm: $(VENV)/.test $(VENV)/.kernels
 	tests/slurm/one_node.sh $(BIN)/pytest tests/slurm || test $$? -eq 77

@@ -95,6 +95,10 @@ rule models:
         [network_file(name) for name in NETWORKS],
 
 
+onstart:
+    require_results()
+
+
 # A run that wrote a new table shows it.
 onsuccess:
     if Path(SUMMARY).is_file() and Path(SUMMARY).stat().st_mtime > BEGAN:

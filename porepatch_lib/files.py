@@ -1,51 +1,61 @@
-"""Whole files or none: everything is written beside its target and renamed into place."""
+"""Whole files or none: everything is written beside its target and renamed into place.
+
+The temporary files and folders are hidden, `.<name>.part-...`, and locked by who writes them. A killed process leaves them; the
+next one that writes the same target removes those that nobody holds any more. Several may write one target at the same time
+(a job of a cluster that is believed dead, and the one sent after it): the last one stays. Where the file system has no locks
+nothing is removed; where its locks hold on one machine only (Lustre's localflock), a writer on another one may lose its file and
+fails.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from porepatch_lib.errors import PorePatchError
+from porepatch_lib.failures import disk_full, is_disk_full
+
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+_ZEROS = bytes(2**20)
 
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path with the target's suffix; rename it to `target` when the block succeeds."""
+    """Yield a temporary path with the target's suffix; rename it to `target` when the block succeeds.
+
+    Raises:
+        OSError: ENOSPC with the target's name, where the disk is full, whatever error the block had for it.
+    """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    temporary.chmod(0o666 & ~_umask())
-    try:
+    with _part(target, folder=False) as temporary:
         yield temporary
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(target: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder; it replaces `target` when the block succeeds."""
+    """Yield an empty temporary folder; it replaces `target` when the block succeeds.
+
+    Raises:
+        OSError: as `atomic_path`.
+    """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    temporary.chmod(0o777 & ~_umask())
-    try:
+    with _part(target, folder=True) as temporary:
         yield temporary
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _replace_folder(temporary, target)
 
 
 def write_text(target: str | Path, text: str) -> None:
@@ -70,6 +80,30 @@ def write_array(target: str | Path, array: NDArray[Any]) -> None:
         np.save(stream, array, allow_pickle=False)
 
 
+def write_image(path: Path, image: NDArray[np.uint8], suffix: str, parameters: Sequence[int] = ()) -> None:
+    """Write (H,W) or (H,W,3) BGR uint8 as OpenCV encodes it for `suffix`; `parameters`: OpenCV's IMWRITE_....
+
+    (OpenCV's own writer takes a full disk for success, and ASCII paths only.)
+    """
+    import cv2
+
+    path.write_bytes(cv2.imencode(suffix, image, list(parameters))[1].tobytes())
+
+
+def create_array(path: str | Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Create a `.npy` file of zeros and return it as a writable memory map.
+
+    The disk's blocks are taken at once: a write into a map that finds the disk full would kill the process (SIGBUS).
+
+    Raises:
+        OSError: ENOSPC where the disk is too small.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with Path(path).open("r+b") as stream:
+        _reserve(stream, array.offset)
+    return array
+
+
 def read_array(path: str | Path, memory_map: bool = True) -> NDArray[Any]:
     """Read a `.npy` array, memory-mapped read-only unless asked otherwise."""
     return np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)
@@ -79,6 +113,128 @@ def sha256_of(path: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a file, read in blocks."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def require_room(folder: Path, size: int = 2**24) -> None:
+    """Check that `size` bytes more fit; for after the failure of a library that does not say why it could not write.
+
+    Raises:
+        OSError: ENOSPC if they do not.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.truncate(size)
+            _reserve(stream, 0)
+    except OSError as error:
+        raise disk_full(folder) from error
+
+
+def require_writable(folder: str | Path) -> None:
+    """Check that a folder, or where it does not exist yet the nearest one above it, may be written.
+
+    Raises:
+        PorePatchError: if it may not.
+    """
+    nearest = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PorePatchError(f"The folder {nearest} may not be written; mend its permissions or give another one in the config.")
+
+
+@contextmanager
+def _part(target: Path, folder: bool) -> Iterator[Path]:
+    """Yield a new locked file or folder beside `target`; remove what is left of it in the end, and before what the dead left."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target, folder)
+        part, descriptor = _locked_part(target, folder)
+        try:
+            yield part
+        finally:
+            _remove(part)
+            os.close(descriptor)
+    except Exception as error:
+        if is_disk_full(error):
+            raise disk_full(target) from error
+        raise
+
+
+def _locked_part(target: Path, folder: bool) -> tuple[Path, int]:
+    """Make a part of `target`; returns it and the descriptor that holds its lock, as far as there are locks."""
+    while True:  # until it is not taken for a leftover before it is locked
+        part = _new_part(target, folder)
+        try:
+            descriptor = os.open(part, os.O_RDONLY if folder else os.O_RDWR)
+        except FileNotFoundError:
+            continue
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if part.exists():
+            part.chmod((0o777 if folder else 0o666) & ~_umask())
+            return part, descriptor
+        os.close(descriptor)
+
+
+def _new_part(target: Path, folder: bool) -> Path:
+    stem, suffix = _named(target, folder)
+    if folder:
+        return Path(tempfile.mkdtemp(suffix, stem, target.parent))
+    descriptor, name = tempfile.mkstemp(suffix, stem, target.parent)
+    os.close(descriptor)
+    return Path(name)
+
+
+def _remove_leftovers(target: Path, folder: bool) -> None:
+    """Remove the parts of `target` that nobody holds."""
+    stem, suffix = (glob.escape(part) for part in _named(target, folder))
+    for part in target.parent.glob(f"{stem}*{suffix}"):
+        with suppress(OSError):  # gone meanwhile, held by its writer, or there are no locks
+            descriptor = os.open(part, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(part)
+            finally:
+                os.close(descriptor)
+
+
+def _named(target: Path, folder: bool) -> tuple[str, str]:
+    """How the names of a target's parts begin and end."""
+    return (f".{target.name}.part-", "") if folder else (f".{target.stem}.part-", target.suffix)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
+
+
+def _replace_folder(folder: Path, target: Path) -> None:
+    """Put `folder` in the place of `target`, which is moved away whole: nobody finds half of it."""
+    while True:
+        try:
+            folder.replace(target)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+        else:
+            return
+        old = _new_part(target, folder=True)
+        with suppress(FileNotFoundError):
+            target.replace(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _reserve(stream: IO[bytes], start: int) -> None:
+    """Take the blocks of a file that is zero from `start` on."""
+    size = os.fstat(stream.fileno()).st_size
+    try:
+        os.posix_fallocate(stream.fileno(), 0, size)
+    except (AttributeError, OSError) as error:  # macOS has no such call, some file systems neither
+        if is_disk_full(error):
+            raise
+        stream.seek(start)
+        for position in range(start, size, len(_ZEROS)):
+            stream.write(_ZEROS[: size - position])
 
 
 def _umask() -> int:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from porepatch_lib.errors import PorePatchError
-from porepatch_lib.failures import sentence_of
+from porepatch_lib.failures import Terminated, sentence_of
 from porepatch_lib.provenance.records import DONE, FAILED, RUNNING, Record, describe_files, utc, write_records
 from porepatch_lib.provenance.surroundings import code_version, library_versions, peak_memory_mb, process_began
+from porepatch_lib.signals import end_on_sigterm
 from porepatch_lib.threads import limit_threads
 
 Named = Iterable[tuple[str, Any]]
@@ -31,30 +31,32 @@ class Running:
 def stage(job: Any) -> Iterator[Running]:
     """Run a stage: the job's threads, a log to its log file and standard error, and its record when it ends.
 
-    `job` is the `snakemake` object of a script. A PorePatchError, a full disk, a folder that may not be written and exhausted
-    memory end the process with one sentence and no traceback.
+    `job` is the `snakemake` object of a script. A PorePatchError, a full disk, a folder that may not be written, exhausted
+    memory, SIGTERM and Ctrl-C end the process with one sentence and no traceback.
     """
     began = time.time()
     limit_threads(job.threads)
     logging.raiseExceptions = False  # a log that cannot be written must not hide why
-    handlers: list[logging.Handler] = [
-        logging.FileHandler(job.log[0], mode="w", encoding="utf-8"),
-        logging.StreamHandler(sys.stderr),
-    ]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True)
+    _log_to(logging.StreamHandler(sys.stderr))
     running = Running()
     try:
+        end_on_sigterm()
+        _log_to(logging.StreamHandler(sys.stderr), logging.FileHandler(job.log[0], mode="w", encoding="utf-8"))
         _record(job, running, began, RUNNING)
         yield running
         _record(job, running, began, DONE)
-    except Exception as error:
-        sentence = str(error) if isinstance(error, PorePatchError) else sentence_of(error)
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        sentence = sentence_of(error)
+        _record_failure(job, running, began, sentence or f"{type(error).__name__}: {error}")
         if sentence:
             logging.error("%s", sentence)
         else:
             logging.exception("The stage stopped on an error nobody foresaw; please report it with this log.")
-        _record_failure(job, running, began, sentence or f"{type(error).__name__}: {error}")
         sys.exit(1)
+
+
+def _log_to(*handlers: logging.Handler) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True)
 
 
 def _record_failure(job: Any, running: Running, began: float, sentence: str) -> None:

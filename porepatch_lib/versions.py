@@ -32,7 +32,7 @@ STAGE_VERSIONS = {
     "calibrate_ratio": 1,
     "match_guided": 1,
     "refine_keypoints": 1,
-    "dense": 1,
+    "dense": 2,
     "evaluate_reconstruction": 1,
     "draw_clouds": 1,
     "reconstruction_table": 1,

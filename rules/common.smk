@@ -14,6 +14,7 @@ from porepatch_lib.descriptors.registry import (
     sees_patch,
 )
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.files import require_writable
 from porepatch_lib.patches.imported import patch_set_files, patch_set_folders
 from porepatch_lib.versions import STAGE_VERSIONS
 
@@ -35,6 +36,14 @@ ARCHITECTURE = config["training"]["architecture"]
 RESULTS = config["pathvars"]["results"]
 SUMMARY = f"{RESULTS}/report/summary.md"
 BEGAN = time.time()
+
+
+def require_results():
+    """Stop before the first job where the results may not be written."""
+    try:
+        require_writable(RESULTS)
+    except PorePatchError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def subjects_of(split=None, source=None):

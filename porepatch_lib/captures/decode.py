@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from porepatch_lib.captures.headers import JPEG_START, PNG_START, TIFF_STARTS, is_whole_tiff, tiff_bits
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.files import write_image
 
 # Camera raw is told by its name: most of it begins as TIFF.
 RAW_SUFFIXES = (
@@ -107,11 +108,8 @@ def decode(data: bytes, path: str | Path, flag: int) -> NDArray[np.generic]:
 
 
 def write_png(target: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H,W) or (H,W,3) BGR uint8 as PNG without metadata; any path will do, where OpenCV's own writer takes ASCII only."""
-    try:
-        target.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    except OSError as error:
-        raise PorePatchError(f"Cannot write {target} ({error.strerror}); free disk space and run again.") from error
+    """Write (H,W) or (H,W,3) BGR uint8 as PNG without metadata."""
+    write_image(target, image, ".png")
 
 
 def _is_whole_jpeg(data: bytes) -> bool:

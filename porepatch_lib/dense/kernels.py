@@ -37,7 +37,7 @@ def hashed(seed: int, counter: int) -> float:
     return np.float64((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
+@njit(cache=True, nogil=True, fastmath={"contract", "arcp", "nsz"})
 def prepare_window(
     image: Floats, x: int, y: int, offsets: Floats, spatial: Floats, range_weight: Floats, weight: Floats, weighted: Floats
 ) -> Real:
@@ -70,7 +70,7 @@ def prepare_window(
     return mean
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
+@njit(cache=True, nogil=True, fastmath={"contract", "arcp", "nsz"})
 def source_cost(
     image: Floats,
     width: int,

@@ -8,6 +8,7 @@ first pixel at (0, 0) as here (hloc adds 0.5 on its way to COLMAP), `descriptors
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,9 +88,7 @@ def write_features(path: Path, features: Mapping[str, tuple[Features, NDArray[np
 
     Keypoints are float32; descriptors keep their type.
     """
-    import h5py
-
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with _written(path) as file:
         for name, (found, response, size) in features.items():
             group = file.create_group(name)
             group.create_dataset(_KEYPOINTS, data=found.xy.astype(np.float32)).attrs["uncertainty"] = 1.0
@@ -108,9 +107,7 @@ def write_matches(
     Raises:
         PorePatchError: if a keypoint of the first image has two matches, for which the layout has no place.
     """
-    import h5py
-
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with _written(path) as file:
         for (one, two), (indices, score, counts) in matches.items():
             if len(np.unique(indices[:, 0])) != len(indices):
                 raise PorePatchError(
@@ -122,6 +119,18 @@ def write_matches(
             group = file.create_group(f"{one.replace('/', '-')}/{two.replace('/', '-')}")
             group.create_dataset(_MATCHES, data=nearest)
             group.create_dataset("matching_scores0", data=scores)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[h5py.File]:
+    """Fill a file in memory and write it whole: HDF5 itself crashes where the disk is full."""
+    import h5py
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        yield file
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 @contextmanager

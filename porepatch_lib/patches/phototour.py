@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_folder, read_array, write_json
+from porepatch_lib.files import atomic_folder, read_array, write_image, write_json
 from porepatch_lib.patches.card import export_card, read_card, released_subjects, unstated_subjects
 from porepatch_lib.patches.phototour_reader import (
     HYNET_PAIR_FILE,
@@ -179,9 +178,7 @@ def _write_sheets(folder: Path, patches: Take, rows: NDArray[np.int64]) -> None:
         cells = np.zeros((_PER_SHEET, PATCH_SIZE, PATCH_SIZE), np.uint8)
         block = patches(rows[number * _PER_SHEET : (number + 1) * _PER_SHEET])
         cells[: len(block)] = block
-        path = folder / f"patches{number:0{digits}d}.bmp"
-        if not cv2.imwrite(str(path), sheet_of_cells(cells, _CELLS)):
-            raise PorePatchError(f"Cannot write the sheet {path}; make room on the disk and run again.")
+        write_image(folder / f"patches{number:0{digits}d}.bmp", sheet_of_cells(cells, _CELLS), ".bmp")
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_path
+from porepatch_lib.files import atomic_path, write_image
 from porepatch_lib.patches.card import read_card, released_subjects
 from porepatch_lib.patches.sampler import PATCH_SIZE
 from porepatch_lib.patches.store import open_store, point_numbers
@@ -31,8 +29,7 @@ def write_contact_sheet(patches: Path, index: Path, output: Path, points: int, s
     chosen = np.sort(np.random.default_rng(seed).choice(available, min(points, available), replace=False))
     sheet = contact_sheet([array[rows[numbers == point][:_COLUMNS]] for point in chosen])
     with atomic_path(output) as path:
-        if not cv2.imwrite(str(path), sheet):
-            raise PorePatchError(f"Cannot write the contact sheet {output}; give it a .png name and make room on the disk.")
+        write_image(path, sheet, ".png")
 
 
 def contact_sheet(rows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

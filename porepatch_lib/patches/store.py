@@ -9,14 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import read_array
+from porepatch_lib.files import create_array, read_array
 from porepatch_lib.patches.sampler import PATCH_SIZE
 from porepatch_lib.tables import PATCHES, read_table
 
 
 def create_patches(path: Path, count: int) -> NDArray[np.uint8]:
     """Create a `.npy` file of `count` patches and return it as a writable memory map (N,64,64)."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, PATCH_SIZE, PATCH_SIZE))
+    return create_array(path, np.uint8, (count, PATCH_SIZE, PATCH_SIZE))
 
 
 def open_store(patches: Path, index: Path) -> tuple[NDArray[np.uint8], pd.DataFrame]:

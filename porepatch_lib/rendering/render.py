@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from porepatch_lib.captures.views import View, write_views
-from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_path, sha256_of, write_json
+from porepatch_lib.files import atomic_path, sha256_of, write_image, write_json
 from porepatch_lib.progress import progress
 from porepatch_lib.rendering.features import region_of
 from porepatch_lib.rendering.lights import Lights, light_on_vertices, studio_lights
@@ -159,5 +158,4 @@ def _write_photograph(folder: Path, image_id: int, station: Station, photograph:
 
 def _write_image(path: Path, image: NDArray[np.uint8], parameters: list[int]) -> None:
     with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), image, parameters):
-            raise PorePatchError(f"Cannot write the image {path}; check the free space and the permissions of its folder.")
+        write_image(temporary, image, path.suffix, parameters)

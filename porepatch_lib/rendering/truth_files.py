@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from porepatch_lib.captures.views import View, read_views
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_folder, read_array, write_array
+from porepatch_lib.files import atomic_folder, read_array, require_room, write_array
 from porepatch_lib.geometry import FloatArray
 from porepatch_lib.rendering.features import REGIONS
 from porepatch_lib.rendering.places import Places
@@ -127,6 +127,7 @@ def write_cameras(folder: str | Path, views: Sequence[View]) -> None:
     model = posed_model(views)
     with atomic_folder(Path(folder) / "cameras") as temporary:
         model.write_text(temporary)
+        require_room(temporary)  # COLMAP does not see that a disk is full
 
 
 def _read(path: Path) -> NDArray[Any]:

@@ -12,6 +12,7 @@ import pycolmap
 from numpy.typing import NDArray
 
 from porepatch_lib.errors import PorePatchError
+from porepatch_lib.failures import disk_full
 from porepatch_lib.files import read_json
 from porepatch_lib.geometry import Camera, FloatArray, Pose
 from porepatch_lib.keypoints.keypoints import Keypoints
@@ -46,6 +47,26 @@ def read_model(folder: Path) -> SparseModel:
         return model_of(pycolmap.Reconstruction(folder))
     except (RuntimeError, ValueError, OSError) as error:
         raise PorePatchError(f"Cannot read the COLMAP model {folder} ({error}); delete its folder and run again.") from error
+
+
+def write_model(model: pycolmap.Reconstruction, folder: Path) -> None:
+    """Write a binary COLMAP model into `folder`, made where it is not there.
+
+    Raises:
+        OSError: ENOSPC where files are too short for what is in the model: COLMAP does not see that the disk is full.
+    """
+    folder.mkdir(exist_ok=True)
+    model.write_binary(folder)
+    images = [model.images[image_id] for image_id in model.reg_image_ids()]
+    least = {  # bytes, a little less than COLMAP's present layout
+        "rigs.bin": 16 * len(model.rigs),
+        "cameras.bin": 40 * len(model.cameras),
+        "frames.bin": 80 * len(images),
+        "images.bin": sum(64 + 24 * image.num_points2D() for image in images),
+        "points3D.bin": 51 * model.num_points3D() + 8 * model.compute_num_observations(),
+    }
+    if any((folder / name).stat().st_size < size for name, size in least.items()):
+        raise disk_full(folder)
 
 
 def read_sfm_folder(folder: str | Path, image_ids: Collection[int]) -> tuple[dict[str, Any], SparseModel | None]:

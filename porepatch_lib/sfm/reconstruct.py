@@ -12,12 +12,13 @@ import pandas as pd
 import pycolmap
 
 from porepatch_lib.captures.views import View, read_views
-from porepatch_lib.files import atomic_folder, write_json
+from porepatch_lib.files import atomic_folder, require_room, write_json
 from porepatch_lib.keypoints.keypoints import Keypoints, read_keypoints
 from porepatch_lib.sfm.colmap import set_quiet
 from porepatch_lib.sfm.database import verify, write_database
 from porepatch_lib.sfm.failure import ReconstructionError
 from porepatch_lib.sfm.mapping import build_model
+from porepatch_lib.sfm.model import write_model
 from porepatch_lib.sfm.settings import SfmSettings
 from porepatch_lib.tables import MATCHES, read_table
 
@@ -74,11 +75,11 @@ def _reconstruct(
         if status["verified_pairs"] == 0:
             raise ReconstructionError(f"no pair of views has {settings.min_inliers} verified matches")
         model = build_model(database, views, scratch, settings, seed)
-        (folder / "model").mkdir()
-        model.write_binary(folder / "model")
+        write_model(model, folder / "model")
         status.update(_figures(model))
         _log.info("%s: %d of %d views, %d points.", status["subject"], status["registered"], status["views"], status["points"])
     except (RuntimeError, ValueError) as error:
+        require_room(folder)  # a full disk is not the subject's failure, and COLMAP does not name it
         # COLMAP's own checks; what it says names the cause better than we could.
         raise ReconstructionError(f"COLMAP stopped ({error})") from error
     finally:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from porepatch_lib.captures.decode import write_png
 from porepatch_lib.captures.views import View, load_colour, load_mask, read_views
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import write_array
+from porepatch_lib.files import require_room, write_array
 from porepatch_lib.keypoints.keypoints import Keypoints, write_keypoints
 from porepatch_lib.progress import progress
 from porepatch_lib.reconstruction.variants import COLMAP_SIFT
@@ -108,6 +108,7 @@ def extract_view(view: View, settings: ColmapSiftSettings) -> tuple[Keypoints, N
             )
             return _read(folder / "database.db", view)
         except (RuntimeError, ValueError) as error:
+            require_room(folder)
             raise PorePatchError(f"COLMAP cannot extract SIFT from {view.path} ({error}); look at the image.") from error
 
 

@@ -17,12 +17,15 @@ import pycolmap
 from numpy.typing import NDArray
 
 from porepatch_lib.captures.decode import write_png
+from porepatch_lib.failures import disk_full
+from porepatch_lib.files import require_room
 from porepatch_lib.geometry import Camera, Pose, project
 from porepatch_lib.sfm.colmap import to_colmap_id, to_colmap_pose
 from porepatch_lib.sfm.failure import ReconstructionError
-from porepatch_lib.sfm.model import SparseModel
+from porepatch_lib.sfm.model import SparseModel, write_model
 
 _GREY = np.full(3, 128, np.uint8)
+_PLY_POINT = 27  # bytes: position, normal, colour
 
 Map = NDArray[np.float32]
 
@@ -75,7 +78,7 @@ def write_workspace(
         (folder / name).mkdir(parents=True, exist_ok=True)
     for view in views:
         write_png(folder / "images" / image_name(view.image_id), view.image)
-    _sparse_model(views, model).write_binary(folder / "sparse")
+    write_model(_sparse_model(views, model), folder / "sparse")
     names = [image_name(view.image_id) for view in views]
     lists = [", ".join(image_name(source) for source in sources[view.image_id]) for view in views]
     pairs = [f"{name}\n{listed}\n" for name, listed in zip(names, lists, strict=True) if listed]
@@ -125,7 +128,9 @@ def match_with_cuda(folder: Path, radius_px: int, geometric: bool) -> str:
     options.window_radius, options.geom_consistency = radius_px, geometric
     try:
         pycolmap.patch_match_stereo(folder, options=options)
+        require_room(folder)  # COLMAP does not see that a disk is full
     except (RuntimeError, ValueError) as error:
+        require_room(folder)
         raise ReconstructionError(f"COLMAP's patch match stopped ({str(error).strip()})") from error
     return "geometric" if geometric else "photometric"
 
@@ -138,6 +143,7 @@ def fuse(folder: Path, output: Path, kind: str, min_pixels: int, max_error_px: f
 
     Raises:
         ReconstructionError: if COLMAP stops.
+        OSError: ENOSPC if the disk is full.
     """
     options = pycolmap.StereoFusionOptions()
     options.num_threads = 1
@@ -146,8 +152,11 @@ def fuse(folder: Path, output: Path, kind: str, min_pixels: int, max_error_px: f
     try:
         cloud = pycolmap.stereo_fusion(output, folder, input_type=kind, options=options, output_type="ply")
     except (RuntimeError, ValueError) as error:
+        require_room(folder)
         raise ReconstructionError(f"COLMAP's fusion stopped ({str(error).strip()})") from error
     points = int(cloud.num_points3D())
+    if output.stat().st_size < _PLY_POINT * points:  # COLMAP does not see that a disk is full
+        raise disk_full(output)
     output.with_name(output.name + ".vis").unlink(missing_ok=True)
     if points == 0:
         output.unlink(missing_ok=True)

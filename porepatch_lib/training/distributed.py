@@ -92,7 +92,7 @@ def launch(job: TrainingJob, count: int) -> None:
         folder = Path(name)
         job.save(folder / "job.json")
         program = [sys.executable, "-m", "porepatch_lib.training.worker", str(folder)]
-        environment = os.environ | {"OMP_NUM_THREADS": str(max(job.threads // count, 1))}
+        environment = os.environ | {"OMP_NUM_THREADS": str(max(job.threads // count, 1)), "PYTHONPATH": os.pathsep.join(sys.path)}
         workers = [subprocess.Popen([*program, str(rank), str(count)], env=environment) for rank in range(count)]
         try:
             _wait(workers)

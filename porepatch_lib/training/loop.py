@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
 from porepatch_lib.descriptors.network import DescriptorNetwork
+from porepatch_lib.failures import Terminated
 from porepatch_lib.progress import progress
+from porepatch_lib.signals import postponed_sigterm
 from porepatch_lib.training import guard
 from porepatch_lib.training.augmentation import change, draw_changes
 from porepatch_lib.training.checkpoints import History, restore_checkpoint, save_checkpoint
@@ -49,7 +51,11 @@ class Run:
 
 
 def fit(network: DescriptorNetwork, run: Run) -> History:
-    """Train `network` in place, from the run's checkpoint if there is one, until the settings or the guard end it."""
+    """Train `network` in place, from the run's checkpoint if there is one, until the settings or the guard end it.
+
+    Raises:
+        Terminated: on SIGTERM, after the step under way and with a checkpoint of it (by a process that trains alone).
+    """
     settings = run.settings
     loss = make_loss(settings.loss, settings.margin).to(run.source.device)
     optimiser = _optimiser(network, run)
@@ -58,11 +64,15 @@ def fit(network: DescriptorNetwork, run: Run) -> History:
         _validate(network, run, history)
     network.train()
     pending: list[Tensor] = []  # losses on the device: nothing waits for them before they are due
-    with TrainingLog(run.tensorboard_folder, history, settings, 2 * run.sampler.points_per_batch) as log:
+    with (
+        TrainingLog(run.tensorboard_folder, history, settings, 2 * run.sampler.points_per_batch) as log,
+        postponed_sigterm(run.plan.workers.count == 1) as told_to_end,
+    ):
         for step in _steps(run, history):
             pending.append(take_step(network, loss, optimiser, run, step))
+            ends = told_to_end()
             validates, saves = (_due(step + 1, every, settings) for every in (settings.validate_every, settings.checkpoint_every))
-            if validates or saves:
+            if validates or saves or ends:
                 history.record_losses(torch.stack(pending).tolist())
                 pending.clear()
                 log.losses(history, run.peak_learning_rate)
@@ -71,8 +81,10 @@ def fit(network: DescriptorNetwork, run: Run) -> History:
             if validates:
                 _validate(network, run, history)
                 log.validation(history)
-            if saves and run.plan.workers.leads:
+            if (saves or ends) and run.plan.workers.leads:
                 save_checkpoint(run.checkpoint_folder, run.fingerprint, network, optimiser, history, loss)
+            if ends:
+                raise Terminated
             if validates and guard.status(history, settings):
                 break
     return history

@@ -17,7 +17,7 @@ from porepatch_lib.descriptors.contract import Descriptor
 from porepatch_lib.descriptors.describe import describe_rows
 from porepatch_lib.descriptors.registry import descriptor_of_stage, sees_patch
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_path, write_json
+from porepatch_lib.files import atomic_path, create_array, write_json
 from porepatch_lib.patches.sampler import PATCH_SIZE
 from porepatch_lib.patches.store import open_store
 from porepatch_lib.progress import progress
@@ -105,7 +105,7 @@ def describe_test_set(
         architecture=architecture,
     )
     with atomic_path(output) as path:
-        rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(store), chosen.dimension))
+        rows = create_array(path, np.float32, (len(store), chosen.dimension))
         if chosen.sees == "photograph":
             describe_rows(images, frame, chosen, rows)
         else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ import pytest
 from porepatch_lib.errors import PorePatchError
 from porepatch_lib.files import atomic_folder, atomic_path, read_array, read_json, sha256_of, write_array, write_json
 from porepatch_lib.tables import KEYPOINTS, VIEW_PAIRS, empty_frame, read_table, write_table
+
+_PROJECT = Path(__file__).resolve().parents[2]
 
 
 def _entries(folder: Path) -> list[str]:
@@ -44,6 +48,63 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         raise RuntimeError
     assert _entries(target) == ["second"]
     assert _entries(tmp_path) == ["folder"]
+
+
+_HOLDER = """
+import sys, time
+from porepatch_lib import files
+with getattr(files, sys.argv[1])(sys.argv[2]) as path:
+    print(path, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("writer", [atomic_path, atomic_folder])
+def test_what_the_killed_leave_is_removed_and_what_the_living_write_stays(tmp_path, writer):
+    target = tmp_path / "target.any"
+    command = [sys.executable, "-c", _HOLDER, writer.__name__, str(target)]
+    dead, living = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_PROJECT) for _ in range(2))
+    try:
+        parts = [Path(process.stdout.readline().strip()).name for process in (dead, living)]
+        dead.kill()
+        dead.wait()
+        assert _entries(tmp_path) == sorted(parts)
+        with writer(target) as temporary:
+            assert _entries(tmp_path) == sorted([parts[1], temporary.name])
+            if writer is atomic_path:
+                temporary.write_text("new")
+        assert _entries(tmp_path) == sorted([parts[1], "target.any"])
+    finally:
+        for process in (dead, living):
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    with writer(tmp_path / "other.any"):  # its own leftovers only
+        assert parts[1] in _entries(tmp_path)
+
+
+_WRITER = """
+import sys
+from porepatch_lib.files import atomic_folder, atomic_path
+for number in range(200):
+    with atomic_path(sys.argv[1] + "/file.txt") as path:
+        path.write_text(sys.argv[2] * 1000)
+    with atomic_folder(sys.argv[1] + "/folder") as folder:
+        for name in "ab":
+            (folder / name).write_text(sys.argv[2] * 1000)
+"""
+
+
+def test_two_writers_of_one_target_leave_the_whole_of_one(tmp_path):
+    """As an orphaned job of a cluster and the one sent after it may do."""
+    command = [sys.executable, "-c", _WRITER, str(tmp_path)]
+    writers = [subprocess.Popen([*command, name], cwd=_PROJECT) for name in "xy"]
+    while any(writer.poll() is None for writer in writers):
+        if (tmp_path / "file.txt").exists():
+            assert (tmp_path / "file.txt").read_text() in ("x" * 1000, "y" * 1000)
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert _entries(tmp_path) == ["file.txt", "folder"]
+    assert len({(tmp_path / "folder" / name).read_text() for name in "ab"}) == 1
 
 
 def test_json_is_ordered_and_refuses_nan(tmp_path):

@@ -7,6 +7,8 @@ import dataclasses
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +31,24 @@ SETTINGS = TrainingSettings(
     steps=30, points_per_batch=32, warmup_steps=3, validate_every=10, checkpoint_every=5, learning_rate=0.003
 )
 
-# Run in a process of its own, which kills itself as soon as the checkpoint of step 5 lies on the disk.
+# Run in a process of its own, which gets a signal as soon as the checkpoint of step 5 lies on the disk, or the next is written.
 KILLED_RUN = """
-import os, pathlib, signal, sys, threading, time
+import os, pathlib, sys, threading, time
 from porepatch_lib.training.job import TrainingJob
 from porepatch_lib.training.train import train
 
-def kill_after_checkpoint(path):
-    while not path.exists():
-        time.sleep(0.002)
-    os.kill(os.getpid(), signal.SIGKILL)
+def kill(folder, number, names):
+    for name in names:
+        while not any(folder.glob(name)):
+            time.sleep(0.0005)
+    os.kill(os.getpid(), number)
 
 job = TrainingJob.load(pathlib.Path(sys.argv[1]))
-checkpoint = job.checkpoint_folder / "checkpoint.safetensors"
-threading.Thread(target=kill_after_checkpoint, args=[checkpoint], daemon=True).start()
+threading.Thread(target=kill, args=[job.checkpoint_folder, int(sys.argv[2]), sys.argv[3:]], daemon=True).start()
 train(job)
 """
+AFTER_CHECKPOINT = ["checkpoint.safetensors"]
+DURING_CHECKPOINT = [*AFTER_CHECKPOINT, ".checkpoint.part-*"]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,19 @@ def trained(dataset: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("trained")
     _train(dataset, folder, SETTINGS)
     return folder
+
+
+@pytest.fixture(scope="module")
+def straight_runs(dataset: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[TrainingSettings], Path]:
+    """The outputs of undisturbed runs, each trained once."""
+
+    @cache
+    def run(settings: TrainingSettings) -> Path:
+        folder = tmp_path_factory.mktemp("straight")
+        _train(dataset, folder, settings)
+        return folder
+
+    return run
 
 
 def _curve(folder: Path) -> list[dict[str, str]]:
@@ -114,23 +131,41 @@ def test_best_validation_is_kept(dataset: dict[str, Path], trained: Path, tmp_pa
     assert min(validated, key=lambda step: float(validated[step])) == "0"
 
 
-@pytest.mark.parametrize("recipe", [{}, {"loss": "sdgm", "optimiser": "sgd", "momentum": 0.9}])
-def test_killed_run_resumes_to_the_same_weights(dataset: dict[str, Path], tmp_path: Path, recipe: dict[str, Any]) -> None:
-    """With Adam, and with a loss that keeps statistics and an optimiser with momentum."""
-    settings = dataclasses.replace(SETTINGS, steps=12, validate_every=4, **recipe)
-    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    _train(dataset, straight, settings)
-
+@pytest.mark.parametrize(
+    ("recipe", "number", "moment"),
+    [
+        ({}, signal.SIGKILL, DURING_CHECKPOINT),
+        ({"loss": "sdgm", "optimiser": "sgd", "momentum": 0.9}, signal.SIGKILL, AFTER_CHECKPOINT),
+        ({}, signal.SIGTERM, AFTER_CHECKPOINT),
+    ],
+)
+def test_killed_run_resumes_to_the_same_weights(
+    dataset: dict[str, Path],
+    straight_runs: Callable[[TrainingSettings], Path],
+    tmp_path: Path,
+    recipe: dict[str, Any],
+    number: signal.Signals,
+    moment: list[str],
+) -> None:
+    """With Adam, and with a loss that keeps statistics and an optimiser with momentum; told to end it loses no step."""
+    settings = dataclasses.replace(SETTINGS, steps=8, validate_every=4, **recipe)
+    straight, resumed = straight_runs(settings), tmp_path / "resumed"
     _job(dataset, resumed, settings).save(tmp_path / "job.json")
-    program = [sys.executable, "-c", KILLED_RUN, str(tmp_path / "job.json")]
+    program = [sys.executable, "-c", KILLED_RUN, str(tmp_path / "job.json"), str(int(number)), *moment]
     killed = subprocess.run(program, cwd=Path(__file__).parents[2], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    left = [path.name for path in (resumed / "checkpoint").iterdir()]
+    if number == signal.SIGKILL:
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        assert (moment == DURING_CHECKPOINT) == (len(left) == 2)
+    else:
+        assert b"Terminated" in killed.stderr and left == ["checkpoint.safetensors"]
     assert not (resumed / "hynet.safetensors").exists()
     card = _train(dataset, resumed, settings)
 
-    assert card["resumed_at"] in (5, 10)
+    assert card["resumed_at"] in (5, 8) if number == signal.SIGKILL else card["resumed_at"] >= 5
     for name in ("hynet.safetensors", "hynet.csv"):
         assert (straight / name).read_bytes() == (resumed / name).read_bytes()
+    assert sorted(path.name for path in resumed.iterdir()) == ["hynet.csv", "hynet.json", "hynet.safetensors"]
 
 
 def test_stale_or_damaged_checkpoint_is_not_continued(dataset: dict[str, Path], tmp_path: Path, caplog: Any) -> None:

@@ -36,3 +36,11 @@ def snakemake(tiny_folder: Path) -> Snakemake:
         return subprocess.run(command, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def finished(snakemake: Snakemake, tiny_folder: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """The tiny workflow, run once: the process and the results."""
+    process = snakemake()
+    assert process.returncode == 0, process.stdout[-8000:]
+    return process, tiny_folder / "results"

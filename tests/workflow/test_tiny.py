@@ -25,14 +25,6 @@ def _jobs(dry_run: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
-@pytest.fixture(scope="session")
-def finished(snakemake, tiny_folder):
-    """The tiny workflow, run once for all tests of this file."""
-    process = snakemake()
-    assert process.returncode == 0, process.stdout[-8000:]
-    return process, tiny_folder / "results"
-
-
 def test_run_ends_with_the_table(finished):
     process, results = finished
     summary = (results / "report/summary.md").read_text()
