@@ -1,6 +1,8 @@
-# make run    the environment, then the default workflow: rendered captures to the table
-# make test   the environment, then every check and test
-# make bench  stage timings beside their peers, as ratios (bench.json)
+# make run         the environment, then the default workflow: rendered captures to the table
+# make test        the environment, then every check and test
+# make test-kill   the tiny workflow killed twenty times
+# make test-slurm  the tiny workflow on a private one-node Slurm
+# make bench       stage timings beside their peers, as ratios (bench.json)
 
 SHELL := /bin/bash
 PYTHON ?= python3.11
@@ -18,7 +20,7 @@ run: $(VENV)/.run $(VENV)/.kernels
 
 # The two halves run beside each other, each library on one thread: shorter, and no test waits for threads of another.
 test: $(VENV)/.test $(VENV)/.kernels check
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-stages test-workflow
+	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) test-stages test-workflow
 
 test-stages test-workflow: export OMP_NUM_THREADS=1
 test-stages test-workflow: export NUMBA_NUM_THREADS=1

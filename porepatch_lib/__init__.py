@@ -2,7 +2,8 @@
 
 import os
 
-# OpenBLAS splits sums among its threads, so it rounds differently with another number of them; read as NumPy is imported.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# OpenBLAS splits sums among its threads, so it rounds differently with another number of them. Read as NumPy is imported;
+# Snakemake gives every script the threads of its job, so this is no default.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 __version__ = "0.1.0"

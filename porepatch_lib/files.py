@@ -15,6 +15,7 @@ import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from porepatch_lib.failures import disk_full, is_disk_full
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 _ZEROS = bytes(2**20)
+_ROOM_BYTES = 2**24
 
 
 @contextmanager
@@ -81,9 +83,9 @@ def write_array(target: str | Path, array: NDArray[Any]) -> None:
 
 
 def write_image(path: Path, image: NDArray[np.uint8], suffix: str, parameters: Sequence[int] = ()) -> None:
-    """Write (H,W) or (H,W,3) BGR uint8 as OpenCV encodes it for `suffix`; `parameters`: OpenCV's IMWRITE_....
+    """Write (H,W) or (H,W,3) BGR uint8 into a part that the caller holds, encoded for `suffix`.
 
-    (OpenCV's own writer takes a full disk for success, and ASCII paths only.)
+    `parameters`: OpenCV's IMWRITE_.... (OpenCV's own writer takes a full disk for success, and ASCII paths only.)
     """
     import cv2
 
@@ -115,18 +117,20 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def require_room(folder: Path, size: int = 2**24) -> None:
-    """Check that `size` bytes more fit; for after the failure of a library that does not say why it could not write.
+def require_room(folder: Path) -> None:
+    """Check that 16 MB more fit; for after a library that does not say why it could not write.
 
     Raises:
-        OSError: ENOSPC if they do not.
+        OSError: ENOSPC with the folder's name if they do not; any other as it comes.
     """
     try:
         with tempfile.TemporaryFile(dir=folder) as stream:
-            stream.truncate(size)
+            stream.truncate(_ROOM_BYTES)
             _reserve(stream, 0)
     except OSError as error:
-        raise disk_full(folder) from error
+        if is_disk_full(error):
+            raise disk_full(folder) from error
+        raise
 
 
 def require_writable(folder: str | Path) -> None:
@@ -169,18 +173,19 @@ def _locked_part(target: Path, folder: bool) -> tuple[Path, int]:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if part.exists():
-            part.chmod((0o777 if folder else 0o666) & ~_umask())
             return part, descriptor
         os.close(descriptor)
 
 
 def _new_part(target: Path, folder: bool) -> Path:
+    """Make an empty file or folder of a name that nobody has, with the mode that the umask allows."""
     stem, suffix = _named(target, folder)
+    part = target.with_name(f"{stem}{secrets.token_hex(6)}{suffix}")
     if folder:
-        return Path(tempfile.mkdtemp(suffix, stem, target.parent))
-    descriptor, name = tempfile.mkstemp(suffix, stem, target.parent)
-    os.close(descriptor)
-    return Path(name)
+        part.mkdir()
+    else:
+        part.touch(exist_ok=False)
+    return part
 
 
 def _remove_leftovers(target: Path, folder: bool) -> None:
@@ -235,9 +240,3 @@ def _reserve(stream: IO[bytes], start: int) -> None:
         stream.seek(start)
         for position in range(start, size, len(_ZEROS)):
             stream.write(_ZEROS[: size - position])
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

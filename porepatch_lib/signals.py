@@ -23,9 +23,12 @@ def end_on_sigterm() -> None:
 
 @contextmanager
 def postponed_sigterm(postpone: bool = True) -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGTERM came; the block decides when to raise Terminated.
+    """Yield a function that says whether SIGTERM came.
 
-    In other threads than the main one, which get no signals, and without `postpone` it says no, and SIGTERM does what it did.
+    Without `postpone`, and in other threads than the main one, it says no, and SIGTERM does what it did.
+
+    Raises:
+        Terminated: at the end of the block, if SIGTERM came and the block did not raise by itself.
     """
     if not postpone or threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -22,7 +22,7 @@ Named = Iterable[tuple[str, Any]]
 
 @dataclass
 class Running:
-    """What a stage tells of itself while it runs: `device`, "cpu" or the name of the GPU that it used."""
+    """What a stage tells of itself while it runs: `device`, "cpu" or the GPU, as of `Record`."""
 
     device: str = "cpu"
 
@@ -32,7 +32,8 @@ def stage(job: Any) -> Iterator[Running]:
     """Run a stage: the job's threads, a log to its log file and standard error, and its record when it ends.
 
     `job` is the `snakemake` object of a script. A PorePatchError, a full disk, a folder that may not be written, exhausted
-    memory, SIGTERM and Ctrl-C end the process with one sentence and no traceback.
+    memory, SIGTERM and Ctrl-C end the process with one sentence and no traceback, any other error with its traceback; the exit
+    status is 1 then, and the record says "failed".
     """
     began = time.time()
     limit_threads(job.threads)

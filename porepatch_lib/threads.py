@@ -12,12 +12,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Not OpenBLAS, which has one thread for ever (porepatch_lib/__init__.py): its sums round with the number of its threads.
-_BLAS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def limit_threads(threads: int) -> None:
-    """Limit BLAS, OpenCV and torch to `threads`. Call before NumPy or torch do their first work."""
-    for variable in _BLAS_VARIABLES:
+    """Limit OpenMP, MKL, numba, OpenCV and torch to `threads`; OpenBLAS always has one.
+
+    Call before NumPy or torch do their first work.
+    """
+    for variable in _THREAD_VARIABLES:
         os.environ[variable] = str(threads)
     import cv2
 

@@ -21,6 +21,7 @@ use rule train as train_benchmark with:
         settings=lambda w: BENCHMARK_TRAINING[w.learned],
         networks=lambda w: third_party(w.learned),
         keep_collapsed=True,
+        threads=config["threads"],
         checkpoint=lambda w, output: f"{output.weights}.checkpoint",
         seed=config["seed"],
         version=STAGE_VERSIONS["train"],

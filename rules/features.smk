@@ -14,10 +14,6 @@ use rule describe as describe_features with:
         "<results>/benchmarks/describe_features/{subject}-{descriptor}.tsv"
     wildcard_constraints:
         descriptor=f"(?!(?:{alternatives([COLMAP_SIFT, *GIVEN_FEATURES])})/)[^/]+",
-    resources:
-        mem_mb=memory("describe"),
-        runtime=minutes("describe", network_gpus),
-        gpu=network_gpus,
     params:
         hand_made="{descriptor}",
         crop_factor=config["patches"]["crop_factor"],

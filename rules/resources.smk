@@ -78,11 +78,14 @@ def dense_gpus(wildcards):
 
 
 def has_cuda_colmap():
-    """Whether jobs have COLMAP with CUDA: in their conda environment, or installed beside Snakemake."""
+    """Whether jobs have COLMAP with CUDA: as the config says of their environment, or installed beside Snakemake."""
+    if config["environment"] == "cuda":
+        return True
     try:
-        return config["environment"] == "cuda" or bool(distribution("pycolmap-cuda12"))
+        distribution("pycolmap-cuda12")
     except PackageNotFoundError:
         return False
+    return True
 
 
 def work_in(stage, wildcards, input):

@@ -2,6 +2,7 @@
 
 
 rule status:
+    # Never written; the linter wants one.
     log:
         "<results>/logs/status.log",
     localrule: True

@@ -1,4 +1,4 @@
-# The stages that the status tells of, and the files they are to write.
+# The long stages, which the status lists, and the files they are to write; failures it tells of all.
 LEARNERS = subjects_of("train") + subjects_of("validation")
 PER_SUBJECT = {  # of a round: whose jobs, which file, what its rows are
     "describe": (SFM_SUBJECTS, "descriptors/{s}.npy", "keypoints"),

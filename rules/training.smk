@@ -28,6 +28,7 @@ rule train:
         settings=config["training"],
         networks=third_party(ARCHITECTURE),
         keep_collapsed=False,
+        threads=config["threads"],  # the weights go with it, also on fewer cores
         checkpoint=lambda w, output: f"{output.weights}.checkpoint",
         seed=config["seed"],
         version=STAGE_VERSIONS["train"],

@@ -2,7 +2,7 @@
 
 CPU seconds and peak memory are those of finished jobs (`results/benchmarks`): 8 faces of 8 views of 1100x1604 pixels with 4,000
 keypoints each, and one of 16 views of 2200x3208 with 10,000, on two shared cores of a server without a GPU.
-`python tests/benchmarks/bench_plan.py --costs` compares this table with any finished run.
+`python tests/benchmarks/bench_plan.py --costs` prints what it says of the scale of the paper.
 """
 
 from __future__ import annotations

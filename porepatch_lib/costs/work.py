@@ -33,7 +33,7 @@ class Person:
 class Work:
     """What one job works on. Sums over all people unless said otherwise.
 
-    people, views: how many.
+    people: how many.
     megapixels: of all photographs. largest_megapixels: of the largest one. dense_megapixels: of all as dense stereo reduces them.
     keypoints: thousands. keypoints_each: thousands of the person with the most.
     comparisons: thousand millions of keypoints compared with one another, every two views of a person.
@@ -43,7 +43,6 @@ class Work:
     """
 
     people: float = 0.0
-    views: float = 0.0
     megapixels: float = 0.0
     largest_megapixels: float = 0.0
     dense_megapixels: float = 0.0
@@ -82,7 +81,6 @@ def work_of(
     sizes = [size for person in people for size in person.sizes]
     return Work(
         people=len(people),
-        views=len(sizes),
         megapixels=sum(person.megapixels for person in people),
         largest_megapixels=max((width * height for width, height in sizes), default=0) / 1e6,
         dense_megapixels=sum(_reduced_megapixels(size, dense_px) for size in sizes),

@@ -26,6 +26,7 @@ _LEAST_VARIANCE = np.float32(0.3)  # grey values squared; flatter windows have n
 _LARGEST_STRETCH = np.float32(3.0)  # of the window in a source view
 _STEEPEST = np.float32(5.0)  # tangent of the angle between surface and image plane
 _FAR_STEPS = 4
+_FAST = {"contract", "arcp", "nsz"}  # no reassoc: kernels compiled here and those kept from before then sum in other orders
 
 
 @njit(cache=True, nogil=True)
@@ -37,7 +38,7 @@ def hashed(seed: int, counter: int) -> float:
     return np.float64((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "arcp", "nsz"})
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def prepare_window(
     image: Floats, x: int, y: int, offsets: Floats, spatial: Floats, range_weight: Floats, weight: Floats, weighted: Floats
 ) -> Real:
@@ -70,7 +71,7 @@ def prepare_window(
     return mean
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "arcp", "nsz"})
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def source_cost(
     image: Floats,
     width: int,

@@ -157,7 +157,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """Return "cpu", or the GPU by its kind and name, for instance "cuda: NVIDIA H200"."""
+    """Return "cpu", "mps", or a CUDA GPU by kind and name, for instance "cuda: NVIDIA H200"."""
     import torch
 
     if device.type == "cuda":

@@ -20,6 +20,7 @@ def find_record(path: Path) -> Record:
         PorePatchError: if there is none.
     """
     path = path.absolute()
+    # The folder of the results is any of those above; what was written as one may be a folder around the file.
     for inside in (path, *path.parents):
         for results in inside.parents:
             record = read_record(results, inside)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ class Record:
     """What is known of one job.
 
     `settings`: the slice of the configuration it was given, its stage version as `version`. `seed`: None where nothing is drawn.
-    `code`: see `code_version`. `versions`: of the libraries it used. `device`: "cpu" or the GPU by name.
+    `code`: see `code_version`. `versions`: of the libraries it used. `device`: "cpu", or the GPU by kind
+    and, where it is known, name ("cuda: NVIDIA H200", "cuda", "mps").
     `started`: when its process began, UTC, ISO 8601. `seconds`: from then on; `starting_seconds` of them went into the
     interpreter and imports. `peak_memory_mb`: of the process and its largest child.
     `outcome`: "running" (or killed), "done", or "failed" with its sentence in `error`. `log`: its log file.
@@ -88,6 +89,15 @@ def read_record(results: Path, output: Path) -> Record | None:
         return None
     files = {key: [_file_record(entry) for entry in document[key]] for key in ("inputs", "outputs")}
     return Record(**(document | files))
+
+
+def recorded(results: Path) -> Iterator[tuple[Path, Record]]:
+    """Yield every output that has a record, with the record."""
+    folder = results / FOLDER
+    for path in sorted(folder.rglob("*.json")):
+        output = results / path.relative_to(folder).with_suffix("")
+        if (record := read_record(results, output)) is not None:
+            yield output, record
 
 
 def describe_files(results: Path, files: Iterable[tuple[str, Path]]) -> list[FileRecord]:

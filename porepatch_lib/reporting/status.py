@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from porepatch_lib.files import read_json
-from porepatch_lib.provenance.records import DONE, FAILED, RUNNING, Record, read_record
+from porepatch_lib.provenance.records import DONE, FAILED, RUNNING, Record, read_record, recorded
 from porepatch_lib.reporting.markdown import markdown_table
 
 _RECENT = 50  # jobs that tell the present pace
@@ -61,6 +61,7 @@ def status_page(results: Path, planned: Iterable[Planned], reconstructions: Mapp
     lost = [line for round_, folders in reconstructions.items() for line in _lost_subjects(round_, folders)]
     running = [line for one in standings for line in _jobs(one, RUNNING)]
     broken = [line for one in standings for line in _jobs(one, FAILED)]
+    broken += _failed_elsewhere(results, {record.log for one in standings for record in one.open.values()})
     if running:
         lines += ["", "At work (or killed), with the last line of the log:", *running]
     if lost:
@@ -130,7 +131,7 @@ def _row(one: Standing, each: float | None) -> list[str]:
 
 def _closing(standings: Sequence[Standing], each: Mapping[str, float]) -> list[str]:
     done, total = sum(one.done for one in standings), sum(len(one.planned.files) for one in standings)
-    lines = [f"{done} of {total} jobs done ({100 * done / max(total, 1):.0f} %)."]
+    lines = [f"{done} of {total} jobs of these stages done ({100 * done / max(total, 1):.0f} %)."]
     records = [record for one in standings for record in one.records]
     if done < total and records:
         known = sum(one.left * each.get(one.planned.stage, 0.0) for one in standings)
@@ -156,6 +157,12 @@ def _jobs(one: Standing, outcome: str) -> list[str]:
     where = f" of round {one.planned.round}" if one.planned.round else ""
     found = {name: record for name, record in one.open.items() if record.outcome == outcome}
     return [f"  {one.planned.stage}{where}  {name}: {record.error or _last_line(record)}" for name, record in found.items()]
+
+
+def _failed_elsewhere(results: Path, told: Collection[str]) -> list[str]:
+    """Failed jobs of stages that the table does not list, once each; `told`: the logs of those it does."""
+    jobs = {record.log: (output, record) for output, record in recorded(results) if record.outcome == FAILED}
+    return [f"  {record.rule}  {output}: {record.error}" for log, (output, record) in jobs.items() if log not in told]
 
 
 def _last_line(record: Record) -> str:

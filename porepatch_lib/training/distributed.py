@@ -92,7 +92,9 @@ def launch(job: TrainingJob, count: int) -> None:
         folder = Path(name)
         job.save(folder / "job.json")
         program = [sys.executable, "-m", "porepatch_lib.training.worker", str(folder)]
-        environment = os.environ | {"OMP_NUM_THREADS": str(max(job.threads // count, 1)), "PYTHONPATH": os.pathsep.join(sys.path)}
+        # Workers find what this process finds: Snakemake extends sys.path, not the environment.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment["OMP_NUM_THREADS"] = str(max(job.threads // count, 1))
         workers = [subprocess.Popen([*program, str(rank), str(count)], env=environment) for rank in range(count)]
         try:
             _wait(workers)

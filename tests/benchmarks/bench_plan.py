@@ -21,11 +21,11 @@ from typing import Any
 
 from timing import Row, table
 
-from porepatch_lib.costs.cost import TIME_FACTOR, expected_cpu_seconds, expected_megabytes, expected_seconds
+from porepatch_lib.costs.cost import TIME_FACTOR, TIME_SPARE_SECONDS, expected_cpu_seconds, expected_megabytes, expected_seconds
 from porepatch_lib.costs.table import COSTS
 from porepatch_lib.costs.work import Person, work_of
 from porepatch_lib.files import write_json
-from porepatch_lib.provenance.records import FOLDER, Record, read_record
+from porepatch_lib.provenance.records import Record, recorded
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _SPLITS = {"train": 200, "validation": 26, "verification": 20, "reconstruction": 20}
@@ -67,9 +67,7 @@ def at_work(record: Record) -> Interval:
 
 def _overhead(results: Path) -> list[Row]:
     """Every job has one record per output; jobs of an earlier run in the same folder would count as idle time between."""
-    written = (results / FOLDER).rglob("*.json")
-    outputs = [results / path.relative_to(results / FOLDER).with_suffix("") for path in written]
-    records = [record for output in sorted(outputs) if (record := read_record(results, output))]
+    records = [record for _, record in recorded(results)]
     lives, works = (sorted({interval(record) for record in records}) for interval in (alive, at_work))
     wall = max(end for _, end in lives) - min(start for start, _ in lives)
     idle, waiting = wall - covered(lives), wall - covered(works)
@@ -188,7 +186,7 @@ def _stage(stage: str, count: int, work: Any) -> Row:
         "MB of one": expected_megabytes(cost, work, _THREADS),
         "on": "1 GPU" if gpus else f"{_THREADS} threads" if cost.parallel else "1 core",
         "s of one": seconds,
-        "asked, min": TIME_FACTOR * seconds / 60 + 5,
+        "asked, min": (TIME_FACTOR * seconds + TIME_SPARE_SECONDS) / 60,
         "CPU h of all": count * cpu_seconds / 3600,
     }
 

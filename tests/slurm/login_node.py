@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -92,16 +91,6 @@ def queued_jobs(since: int = 0) -> list[SlurmJob]:
     """Submissions with a larger number than `since` that Slurm still remembers, by `squeue`."""
     columns = "JobID:|,Comment:|,State:|,Partition:|,tres-alloc:;,tres-per-job:|,NumCPUs:"
     return _parsed(_ask("squeue", "--states=all", "--noheader", f"--Format={columns}"), since)
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """Return {relative path: sha256} of the data under a folder of results: without logs, timings and records of runs."""
-    left_out = ("logs", "benchmarks", "provenance")
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    named = {str(path.relative_to(folder)): path for path in files}
-    return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in named.items() if name.split("/")[0] not in left_out
-    }
 
 
 def _ask(*command: str) -> list[str]:

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from login_node import SOURCES, LoginNode, SlurmJob, accounted_jobs, checksums
+from login_node import SOURCES, LoginNode, SlurmJob, accounted_jobs
 
 sys.path.insert(0, str(SOURCES / "tests/workflow"))
+from disturb import data_of, differences, leftovers
 from golden import GOLDEN, measure
 
 NETWORK_RULES = ("describe_calibration", "describe_features", "describe_test", "matching_score")
@@ -96,7 +97,6 @@ def test_head_killed_while_jobs_run(finished, another_login_node: LoginNode):
     another_login_node.run(target)
     _wait(lambda: all(job.state not in ("RUNNING", "PENDING") for job in accounted_jobs(before)), seconds=120)
     assert accounted_jobs(before)[-1].state == "COMPLETED"
-    expected, found = checksums(undisturbed.results), checksums(another_login_node.results)
-    assert found == {name: expected[name] for name in found}
-    assert Path(target).relative_to("results").as_posix() in found
-    assert not list(another_login_node.results.rglob(".*part-*"))
+    assert differences(undisturbed.results, another_login_node.results, part=True) == []
+    assert Path(target).relative_to("results").as_posix() in data_of(another_login_node.results)
+    assert leftovers(another_login_node.results) == []

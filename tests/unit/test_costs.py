@@ -25,13 +25,12 @@ from porepatch_lib.costs.table import COSTS
 from porepatch_lib.costs.work import PATCHES_PER_KEYPOINT, Person, Work, work_of
 
 _PERSON = Person(((1000, 2000), (500, 400), (500, 400)), 6000)
-_COST = Cost(100.0, 10.0, {"views": Unit(20.0, 30.0)}, thread_megabytes=5.0, parallel=0.5, gpu_gain=6.0)
+_COST = Cost(100.0, 10.0, {"keypoints": Unit(10.0, 15.0)}, thread_megabytes=5.0, parallel=0.5, gpu_gain=6.0)
 
 
 def test_work_of_people():
     work = work_of([_PERSON, _PERSON], pairs=700, steps=10, batch=500, input_bytes=3_000_000, dense_px=1000)
     assert work.people == 2
-    assert work.views == 6
     assert work.megapixels == pytest.approx(2 * 2.4)
     assert work.largest_megapixels == pytest.approx(2.0)
     assert work.dense_megapixels == pytest.approx(2 * (0.5 + 0.2 + 0.2))

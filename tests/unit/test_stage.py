@@ -15,7 +15,7 @@ from porepatch_lib.threads import map_threads
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _PROGRAM = """
-import errno, sys, time
+import errno, os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from porepatch_lib.errors import PorePatchError
@@ -29,7 +29,7 @@ job = SimpleNamespace(
 )
 with stage(job):
     import cv2, torch
-    print(cv2.getNumThreads(), torch.get_num_threads(), flush=True)
+    print(cv2.getNumThreads(), torch.get_num_threads(), os.environ["OPENBLAS_NUM_THREADS"], flush=True)
     if kind == "user":
         raise PorePatchError("The file a.jpg is damaged; copy it again.")
     if kind == "bug":
@@ -46,6 +46,7 @@ with stage(job):
 
 def _start(results: Path, kind: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment["OPENBLAS_NUM_THREADS"] = "4"  # as Snakemake does: the threads of the job
     command = [sys.executable, "-c", _PROGRAM, str(results), kind]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=_PROJECT, start_new_session=True
@@ -64,7 +65,7 @@ def _record(results: Path) -> dict[str, str]:
 def test_threads_are_respected_and_a_record_is_left(tmp_path):
     process = _start(tmp_path, "none")
     output, _ = process.communicate()
-    assert (process.returncode, output) == (0, "1 1\n")
+    assert (process.returncode, output) == (0, "1 1 1\n")
     assert (tmp_path / "deep/file.txt").read_text() == "done"
     assert _record(tmp_path)["outcome"] == "done"
 
@@ -93,7 +94,7 @@ def test_an_unforeseen_error_keeps_its_traceback(tmp_path):
 def test_told_to_end_it_says_so_and_leaves_nothing(tmp_path, number):
     process = _start(tmp_path, "wait")
     assert process.stdout is not None
-    assert process.stdout.readline() == "1 1\n"
+    assert process.stdout.readline() == "1 1 1\n"
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)

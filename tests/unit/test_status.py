@@ -91,15 +91,18 @@ def test_a_stage_counts_what_is_there(results, planned):
 def test_the_page_tells_all(results, planned):
     write_json(results / "round0/sfm/eva/status.json", {"subject": "eva", "status": "failed", "reason": "no two views match"})
     write_json(results / "round0/sfm/ann/status.json", {"subject": "ann", "status": "ok", "reason": ""})
+    elsewhere = dataclasses.replace(_RECORD, rule="survey", log="survey.log", outcome=FAILED, error="No view is left.")
+    write_records(results, [results / "sheet.png", results / "quality.parquet"], elsewhere)
     page = status_page(results, planned, {"0": [str(results / "round0/sfm" / name) for name in ("ann", "eva", "missing")]})
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
     assert rows[2] == ["describe", "0", "2 / 4", "1", "1", "21.0", "300", "10 keypoints/s", "42 s"]
     assert rows[3] == ["describe", "1", "1 / 2", "", "", "", "", "", "21 s"]
     assert rows[4][2:] == ["0 / 1", "", "", "", "", "", "?"]
-    assert "3 of 7 jobs done (43 %)." in page
+    assert "3 of 7 jobs of these stages done (43 %)." in page
     assert "About 48 s left with 1.3 jobs at once as of late, and 1 jobs of stages of which none has finished" in page
     assert "round 0  eva: no two views match" in page
     assert "ann: " not in page
+    assert page.count("No view is left.") == 1
     assert f"describe of round 0  {results}/round0/d/cem.npy: 10:22:09 step 1200 of 5000" in page
     assert f"describe of round 0  {results}/round0/d/dee.npy: The photograph a.jpg is damaged; copy it again." in page
 
@@ -107,4 +110,4 @@ def test_the_page_tells_all(results, planned):
 def test_a_run_that_is_finished_says_so(results):
     path = _write(results, "a.npy", _RECORD, 5)
     page = status_page(results, [Planned("detect", "", "", [path])], {})
-    assert page.endswith("1 of 1 jobs done (100 %).")
+    assert page.endswith("1 of 1 jobs of these stages done (100 %).")

@@ -111,10 +111,9 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Killed:
-    """How a run that was killed again and again went: per kill the jobs finished before and what ran; attempts; seconds."""
+    """How a run that was killed again and again went: per kill the jobs finished before and what ran; seconds."""
 
     kills: list[tuple[int, list[str]]]
-    attempts: int
     seconds: float
 
 
@@ -131,10 +130,9 @@ def moments_over(timeline: Sequence[float], count: int, seed: int) -> list[tuple
 
 def run_killed(arguments: Sequence[str], moments: Sequence[tuple[int, float]]) -> Killed:
     """Run to the end, killed at each of the moments and started again; checks that no process survives a kill."""
-    began, done, attempts = time.monotonic(), 0, 0
+    began, done = time.monotonic(), 0
     kills: list[tuple[int, list[str]]] = []
     for jobs, seconds in moments:
-        attempts += 1
         attempt = Attempt(arguments)
         ran: list[str] = []
         if not attempt.kill_at(_Passed(jobs - done, seconds, ran)):
@@ -145,7 +143,7 @@ def run_killed(arguments: Sequence[str], moments: Sequence[tuple[int, float]]) -
         kills.append((done, ran))
     last = Attempt(arguments)
     assert last.wait() == 0, "".join(last.output)[-8000:]
-    return Killed(kills, attempts + 1, time.monotonic() - began)
+    return Killed(kills, time.monotonic() - began)
 
 
 class _Passed:

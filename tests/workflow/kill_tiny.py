@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import collections
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from disturb import Attempt, differences, leftovers, moments_over, run_killed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 
 _KILLS = 20
 _SEED = 8

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import numpy as np
+import pytest
 import yaml
 from disturb import data_of, differences, leftovers, run_killed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 
 _TARGET = "round0/model/hynet.safetensors"
 _JOBS = 17  # from the captures to a trained network

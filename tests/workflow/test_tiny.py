@@ -125,7 +125,7 @@ def test_every_file_can_be_explained(finished):
 def test_status_of_a_finished_run_from_its_files(finished, snakemake):
     process = snakemake("status")
     assert process.returncode == 0, process.stdout[-2000:]
-    jobs = re.search(r"(\d+) of (\d+) jobs done \(100 %\)", process.stdout)
+    jobs = re.search(r"(\d+) of (\d+) jobs of these stages done \(100 %\)", process.stdout)
     assert jobs and jobs[1] == jobs[2]
     assert re.search(r"\| extract +\| +1 \| 2 / 2 .* patches/s", process.stdout)
 

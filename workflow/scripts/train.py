@@ -25,6 +25,6 @@ with stage(snakemake) as running:
             networks=snakemake.params.networks,
             keep_collapsed=snakemake.params.keep_collapsed,
             seed=snakemake.params.seed,
-            threads=snakemake.config["threads"],  # also where fewer cores are given: the weights go with it
+            threads=snakemake.params.threads,
         )
     )
