@@ -96,7 +96,7 @@ def _explain(options: argparse.Namespace) -> None:
     from porepatch_lib.provenance.explain import explain, find_record
 
     if options.json:
-        print(json.dumps(dataclasses.asdict(find_record(options.file)), indent=2, sort_keys=True))
+        print(json.dumps(dataclasses.asdict(find_record(options.file)[1]), indent=2, sort_keys=True))
     else:
         print(explain(options.file))
 

@@ -1,10 +1,11 @@
 """Whole files or none: everything is written beside its target and renamed into place.
 
-The temporary files and folders are hidden, `.<name>.part-...`, and locked by who writes them. A killed process leaves them; the
-next one that writes the same target removes those that nobody holds any more. Several may write one target at the same time
-(a job of a cluster that is believed dead, and the one sent after it): the last one stays. Where the file system has no locks
-nothing is removed; where its locks hold on one machine only (Lustre's localflock), a writer on another one may lose its file and
-fails.
+The temporary files and folders are hidden, `.<name>.part-...`, and locked by who writes them, folders by a file beside them. A
+killed process leaves them; the next one that writes the same target removes those that nobody holds any more. Several may write
+one target at the same time (a job of a cluster that is believed dead, and the one sent after it): the last one stays. Where the
+file system has no locks nothing is removed; where its locks hold on one machine only (Lustre's localflock), a writer on another
+one may lose its file and fails. What is renamed is on the disk already: a power cut leaves no empty files, and other machines
+read all of it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from porepatch_lib.errors import PorePatchError
 from porepatch_lib.failures import disk_full, is_disk_full
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 _ZEROS = bytes(2**20)
 _ROOM_BYTES = 2**24
 
@@ -44,7 +46,9 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     with _part(target, folder=False) as temporary:
         yield temporary
+        _settle(temporary)
         temporary.replace(target)
+        _settle(target.parent)
 
 
 @contextmanager
@@ -57,7 +61,10 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     with _part(target, folder=True) as temporary:
         yield temporary
+        for inside in [path for path in temporary.rglob("*") if not path.is_symlink()]:
+            _settle(inside)
         _replace_folder(temporary, target)
+        _settle(target.parent)
 
 
 def write_text(target: str | Path, text: str) -> None:
@@ -150,12 +157,12 @@ def _part(target: Path, folder: bool) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target, folder)
-        part, descriptor = _locked_part(target, folder)
+        part, lock = _locked_part(target, folder)
         try:
             yield part
         finally:
             _remove(part)
-            os.close(descriptor)
+            _unlock(part, lock, folder)
     except Exception as error:
         if is_disk_full(error):
             raise disk_full(target) from error
@@ -164,39 +171,41 @@ def _part(target: Path, folder: bool) -> Iterator[Path]:
 
 def _locked_part(target: Path, folder: bool) -> tuple[Path, int]:
     """Make a part of `target`; returns it and the descriptor that holds its lock, as far as there are locks."""
+    stem, suffix = _named(target, folder)
     while True:  # until it is not taken for a leftover before it is locked
-        part = _new_part(target, folder)
-        try:
-            descriptor = os.open(part, os.O_RDONLY if folder else os.O_RDWR)
-        except FileNotFoundError:
-            continue
+        part = target.with_name(f"{stem}{secrets.token_hex(6)}{suffix}")
+        held = _lock_of(part, folder)
+        descriptor = os.open(held, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if part.exists():
+        if held.exists():
+            if folder:
+                part.mkdir()
             return part, descriptor
         os.close(descriptor)
 
 
-def _new_part(target: Path, folder: bool) -> Path:
-    """Make an empty file or folder of a name that nobody has, with the mode that the umask allows."""
-    stem, suffix = _named(target, folder)
-    part = target.with_name(f"{stem}{secrets.token_hex(6)}{suffix}")
-    if folder:
-        part.mkdir()
-    else:
-        part.touch(exist_ok=False)
-    return part
+def _lock_of(part: Path, folder: bool) -> Path:
+    """The file that locks a part: itself, or one beside a folder, which NFS cannot lock."""
+    return part.with_name(f"{part.name}.lock") if folder else part
+
+
+def _unlock(part: Path, descriptor: int, folder: bool) -> None:
+    _lock_of(part, folder).unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 def _remove_leftovers(target: Path, folder: bool) -> None:
     """Remove the parts of `target` that nobody holds."""
     stem, suffix = (glob.escape(part) for part in _named(target, folder))
-    for part in target.parent.glob(f"{stem}*{suffix}"):
+    for held in target.parent.glob(f"{stem}*{suffix}{'.lock' if folder else ''}"):
         with suppress(OSError):  # gone meanwhile, held by its writer, or there are no locks
-            descriptor = os.open(part, os.O_RDONLY)
+            descriptor = os.open(held, os.O_RDWR)  # NFS locks for writing what is open for writing
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part = held.with_suffix("") if folder else held
                 _remove(part)
+                held.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
 
@@ -223,10 +232,23 @@ def _replace_folder(folder: Path, target: Path) -> None:
                 raise
         else:
             return
-        old = _new_part(target, folder=True)
+        old, lock = _locked_part(target, folder=True)
         with suppress(FileNotFoundError):
             target.replace(old)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
+        _unlock(old, lock, folder=True)
+
+
+def _settle(path: Path) -> None:
+    """Wait until what was written into a file, or the names in a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:  # folders of some file systems
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _reserve(stream: IO[bytes], start: int) -> None:

@@ -45,29 +45,30 @@ def stage(job: Any) -> Iterator[Running]:
         _log_to(logging.StreamHandler(sys.stderr), logging.FileHandler(job.log[0], mode="w", encoding="utf-8"))
         _record(job, running, began, RUNNING)
         yield running
-        _record(job, running, began, DONE)
     except (Exception, KeyboardInterrupt, Terminated) as error:
         sentence = sentence_of(error)
-        _record_failure(job, running, began, sentence or f"{type(error).__name__}: {error}")
+        _record(job, running, began, FAILED, sentence or f"{type(error).__name__}: {error}")
         if sentence:
             logging.error("%s", sentence)
         else:
             logging.exception("The stage stopped on an error nobody foresaw; please report it with this log.")
         sys.exit(1)
+    _record(job, running, began, DONE)
 
 
 def _log_to(*handlers: logging.Handler) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers, force=True)
 
 
-def _record_failure(job: Any, running: Running, began: float, sentence: str) -> None:
-    try:
-        _record(job, running, began, FAILED, sentence)
-    except OSError:  # where nothing can be written there is no record either
-        logging.warning("The failure could not be recorded beside the results.")
-
-
 def _record(job: Any, running: Running, began: float, outcome: str, error: str = "") -> None:
+    """Write the record; where that fails the work of the stage is not lost with it."""
+    try:
+        _write_record(job, running, began, outcome, error)
+    except Exception as failure:
+        logging.warning("The job could not be recorded beside the results (%s: %s).", type(failure).__name__, failure)
+
+
+def _write_record(job: Any, running: Running, began: float, outcome: str, error: str) -> None:
     """Write what is known of a job that begins or ends; files are looked at when it is done, `error` is why it failed."""
     process, memory_mb = process_began(), peak_memory_mb()  # before anything else here takes memory
     results = Path(job.config["pathvars"]["results"])

@@ -26,7 +26,7 @@ STAGE_SPLITS = {
 
 
 def memory(stage):
-    """The MB of a job; twice as many at every further attempt."""
+    """The MB of a job; twice as many at its second attempt, four times at further ones."""
     return lambda wildcards, input, threads, attempt: memory_mb(
         cost_of(stage, wildcards), work_in(stage, wildcards, input), threads, attempt
     )

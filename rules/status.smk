@@ -14,7 +14,10 @@ rule status:
     params:
         planned=lambda w: planned_stages(),
         reconstructions={
-            str(r): [f"{RESULTS}/round{r}/sfm/{s}" for s in SFM_SUBJECTS]
+            str(r): [
+                f"{RESULTS}/round{r}/sfm/{s}"
+                for s in planned_round(r)["reconstruct"][0]
+            ]
             for r in ROUNDS
         },
     script:

@@ -1,12 +1,23 @@
 # The long stages, which the status lists, and the files they are to write; failures it tells of all.
 LEARNERS = subjects_of("train") + subjects_of("validation")
-PER_SUBJECT = {  # of a round: whose jobs, which file, what its rows are
-    "describe": (SFM_SUBJECTS, "descriptors/{s}.npy", "keypoints"),
-    "match": (SFM_SUBJECTS, "matches/{s}.parquet", ""),
-    "reconstruct": (SFM_SUBJECTS, "sfm/{s}", ""),
-    "tracks": (LEARNERS, "tracks/{s}.parquet", ""),
-    "extract": (LEARNERS, "patches/{s}.npy", "patches"),
-}
+# Photographed test subjects have their labels from the tracks of round 0.
+TRACKED = [
+    subject
+    for subject in subjects_of("verification")
+    if SUBJECTS.loc[subject, "source"] != "rendered"
+]
+
+
+def planned_round(r):
+    """Per subject: whose jobs a round has, which file, what its rows are."""
+    tested = TRACKED if r == 0 else []
+    return {
+        "describe": (SFM_SUBJECTS + tested, "descriptors/{s}.npy", "keypoints"),
+        "match": (SFM_SUBJECTS + tested, "matches/{s}.parquet", ""),
+        "reconstruct": (SFM_SUBJECTS + tested, "sfm/{s}", ""),
+        "tracks": (LEARNERS + tested, "tracks/{s}.parquet", ""),
+        "extract": (LEARNERS, "patches/{s}.npy", "patches"),
+    }
 
 
 def planned(stage, r, unit, files):
@@ -25,7 +36,7 @@ def planned_stages():
     ]
     for r in ROUNDS:
         folder = f"<results>/round{r}"
-        for stage, (subjects, file, unit) in PER_SUBJECT.items():
+        for stage, (subjects, file, unit) in planned_round(r).items():
             files = expand(f"{folder}/{file}", s=subjects)
             stages.append(planned(stage, str(r), unit, files))
         merged = expand(f"{folder}/dataset/{{s}}/pairs.parquet", s=DATASET_SPLITS)
@@ -42,11 +53,13 @@ def planned_stages():
     dense = [
         f for f in reconstruction_files("dense") if VARIANTS[Path(f).parent.name].dense
     ]
-    return [
-        *stages,
+    imported = [network_file(name) for name in NETWORKS if name.startswith("imported-")]
+    stages += [
+        planned("train", "", "patches", imported),
         planned("describe_test", "", "patches", described),
         planned("verify", "", "", verification_files(".json")),
         planned("dense", "", "", dense),
         planned("evaluate_reconstruction", "", "", reconstruction_files("evaluation")),
         planned("summary", "", "", ["<results>/report/summary.md"]),
     ]
+    return [stage for stage in stages if stage[-1]]

@@ -61,9 +61,10 @@ def expected_seconds(cost: Cost, work: Work, threads: int = 1, gpus: int = 0) ->
 
 
 def memory_mb(cost: Cost, work: Work, threads: int, attempt: int) -> int:
-    """Return the MB to ask for, in whole hundreds; every further attempt asks for twice as much."""
+    """Return the MB to ask for, in whole hundreds; the second attempt asks for twice as much, all further ones for four times."""
     asked = MEMORY_FACTOR * expected_megabytes(cost, work, threads) + MEMORY_SPARE_MB
-    return _MB_STEP * math.ceil(asked / _MB_STEP) * 2 ** (attempt - 1)
+    # Of many attempts, as long training has, most ended because their time was up.
+    return _MB_STEP * math.ceil(asked / _MB_STEP) * 2 ** min(attempt - 1, 2)
 
 
 def runtime_minutes(cost: Cost, work: Work, threads: int, gpus: int, attempt: int) -> int:

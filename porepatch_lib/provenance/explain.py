@@ -13,8 +13,8 @@ from porepatch_lib.provenance.records import DONE, FileRecord, Record, read_reco
 _DIGITS = 12  # of a SHA-256, enough to tell files apart by eye
 
 
-def find_record(path: Path) -> Record:
-    """Return the record of a file, or of the folder around it that a rule wrote as a whole.
+def find_record(path: Path) -> tuple[Path, Record]:
+    """Return the folder of the results and the record of a file in it, or of the folder around it that a rule wrote as a whole.
 
     Raises:
         PorePatchError: if there is none.
@@ -25,7 +25,7 @@ def find_record(path: Path) -> Record:
         for results in inside.parents:
             record = read_record(results, inside)
             if record is not None:
-                return record
+                return results, record
     raise PorePatchError(
         f"Nothing is recorded of {path}: give a file that a run wrote below its results folder, or run its stage again."
     )
@@ -37,7 +37,7 @@ def explain(path: Path) -> str:
     Raises:
         PorePatchError: if nothing is recorded of it.
     """
-    record = find_record(path)
+    results, record = find_record(path)
     rows = [
         ("made by", _maker(record)),
         ("when", f"{record.started}, {_effort(record)}"),
@@ -50,8 +50,8 @@ def explain(path: Path) -> str:
     if record.outcome != DONE:
         rows.insert(0, (record.outcome.upper(), record.error or "now, or killed"))
     lines = [str(path), *(f"  {name:<10} {text}" for name, text in rows)]
-    lines += ["  files", *(f"    {_file(one)}" for one in record.outputs)]
-    lines += ["  inputs", *(f"    {_file(one)}{_origin(one)}" for one in record.inputs)]
+    lines += ["  files", *(f"    {_file(results, one)}" for one in record.outputs)]
+    lines += ["  inputs", *(f"    {_file(results, one)}{_origin(results, one)}" for one in record.inputs)]
     settings = yaml.safe_dump(record.settings, sort_keys=True, allow_unicode=True)
     lines += ["  settings", *(f"    {line}" for line in settings.splitlines())]
     return "\n".join(lines)
@@ -76,20 +76,20 @@ def _code(record: Record) -> str:
     return f"PorePatch {record.code['porepatch']}{checkout}, sources {str(record.code['sources'])[:_DIGITS]}"
 
 
-def _file(one: FileRecord) -> str:
-    return f"{one.name}: {one.path}, SHA-256 {one.sha256[:_DIGITS]}, {one.look.bytes:,} bytes{_change(one)}"
+def _file(results: Path, one: FileRecord) -> str:
+    digest = f"SHA-256 {one.sha256[:_DIGITS]}" if one.sha256 else f"{one.look.files:,} files, not read for a SHA-256"
+    return f"{one.name}: {one.path}, {digest}, {one.look.bytes:,} bytes{_change(results / one.path, one)}"
 
 
-def _change(one: FileRecord) -> str:
-    path = Path(one.path)
+def _change(path: Path, one: FileRecord) -> str:
     if not path.exists():
         return "; NOT HERE any more"
-    unchanged = look_at(path) == one.look or digest_of(path) == one.sha256
+    unchanged = look_at(path) == one.look or (one.sha256 and digest_of(path) == one.sha256)
     return "" if unchanged else "; CHANGED since"
 
 
-def _origin(one: FileRecord) -> str:
+def _origin(results: Path, one: FileRecord) -> str:
     try:
-        return f" <- {_maker(find_record(Path(one.path)))}"
+        return f" <- {_maker(find_record(results / one.path)[1])}"
     except PorePatchError:
         return ""

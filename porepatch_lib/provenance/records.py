@@ -21,7 +21,10 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One file or folder that a job read or wrote: its name among the job's, its path, a look at it and its SHA-256."""
+    """One file or folder that a job read or wrote: its name among the job's, a look at it, and its SHA-256 ("": not taken).
+
+    `path` is relative to the results for what lies in them, so that they may be moved.
+    """
 
     name: str
     path: str
@@ -37,7 +40,7 @@ class Record:
     `code`: see `code_version`. `versions`: of the libraries it used. `device`: "cpu", or the GPU by kind
     and, where it is known, name ("cuda: NVIDIA H200", "cuda", "mps").
     `started`: when its process began, UTC, ISO 8601. `seconds`: from then on; `starting_seconds` of them went into the
-    interpreter and imports. `peak_memory_mb`: of the process and its largest child.
+    interpreter and imports. `peak_memory_mb`: of the process, or its largest child.
     `outcome`: "running" (or killed), "done", or "failed" with its sentence in `error`. `log`: its log file.
     """
 
@@ -80,15 +83,16 @@ def write_records(results: Path, outputs: Iterable[Path], record: Record) -> Non
 
 
 def read_record(results: Path, output: Path) -> Record | None:
-    """Return the record of an output; None where there is none, or one that another version of PorePatch wrote."""
+    """Return the record of an output; None where there is none, or one that is damaged or of another version of PorePatch."""
     path = record_path(results, output)
     if path is None or not path.is_file():
         return None
-    document: dict[str, Any] = read_json(path)
-    if document.keys() != {field.name for field in dataclasses.fields(Record)}:
+    try:
+        document: dict[str, Any] = read_json(path)
+        files = {key: [_file_record(entry) for entry in document[key]] for key in ("inputs", "outputs")}
+        return Record(**(document | files))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return None
-    files = {key: [_file_record(entry) for entry in document[key]] for key in ("inputs", "outputs")}
-    return Record(**(document | files))
 
 
 def recorded(results: Path) -> Iterator[tuple[Path, Record]]:
@@ -103,9 +107,12 @@ def recorded(results: Path) -> Iterator[tuple[Path, Record]]:
 def describe_files(results: Path, files: Iterable[tuple[str, Path]]) -> list[FileRecord]:
     """Return the records of named files that are there.
 
-    The digest of a file that an earlier job wrote, and that looks untouched since, is taken from that job's record.
+    The digest of a file that an earlier job wrote, and that looks untouched since, is taken from that job's record. Folders that
+    no job wrote are the user's, may hold much that nobody reads, and get none.
     """
-    return [FileRecord(name, str(path), _digest(results, path), look_at(path)) for name, path in files if path.exists()]
+    return [
+        FileRecord(name, _path_in(results, path), _digest(results, path), look_at(path)) for name, path in files if path.exists()
+    ]
 
 
 def utc(timestamp: float) -> str:
@@ -113,10 +120,18 @@ def utc(timestamp: float) -> str:
     return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).isoformat(timespec="milliseconds")
 
 
+def _path_in(results: Path, path: Path) -> str:
+    """The path relative to the results, which may be moved; of a file elsewhere the whole path."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(results.absolute()) if absolute.is_relative_to(results.absolute()) else absolute)
+
+
 def _digest(results: Path, path: Path) -> str:
+    if path.is_dir() and record_path(results, path) is None:
+        return ""
     record = read_record(results, path)
     for written in record.outputs if record else ():
-        if Path(written.path).name == path.name and written.look == look_at(path):
+        if results.absolute() / written.path == path.absolute() and written.look == look_at(path):
             return written.sha256
     return digest_of(path)
 

@@ -63,14 +63,20 @@ def process_began() -> float:
 
 
 def peak_memory_mb() -> float:
-    """Return the largest memory that this process held at once, together with that of its largest child."""
+    """Return the largest memory that this process, or one of its children, held at once."""
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
-    users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(resource.getrusage(user).ru_maxrss for user in users) / unit
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+    status = Path("/proc/self/status")  # getrusage also knows what the process that started this one held
+    if status.is_file():
+        kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return max(int(kilobytes) / 2**10, children)
+    return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, children)
 
 
 def _git(*arguments: str) -> str:
     try:
-        return subprocess.run(["git", "-C", str(_HOME), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(_HOME), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -54,7 +54,7 @@ def test_cost_is_linear_in_its_units():
 
 def test_what_is_asked_for_has_something_to_spare_and_doubles_with_every_attempt():
     work = work_of([_PERSON])
-    assert [memory_mb(_COST, work, 1, attempt) for attempt in (1, 2, 3)] == [1100, 2200, 4400]  # 1.5 * 170 + 800
+    assert [memory_mb(_COST, work, 1, attempt) for attempt in (1, 2, 3, 6)] == [1100, 2200, 4400, 4400]  # 1.5 * 170 + 800
     assert [runtime_minutes(_COST, work, 1, 0, attempt) for attempt in (1, 2, 3)] == [10, 20, 40]  # 3 * 100 s + 5 minutes
 
 

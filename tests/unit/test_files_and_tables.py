@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,11 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert _entries(tmp_path) == ["folder"]
 
 
+def _with_locks(writer: Callable[..., object], *parts: str) -> list[str]:
+    """Parts, of folders with the files that lock them."""
+    return sorted([*parts, *(f"{part}.lock" for part in parts if writer is atomic_folder)])
+
+
 _HOLDER = """
 import sys, time
 from porepatch_lib import files
@@ -68,12 +74,12 @@ def test_what_the_killed_leave_is_removed_and_what_the_living_write_stays(tmp_pa
         parts = [Path(process.stdout.readline().strip()).name for process in (dead, living)]
         dead.kill()
         dead.wait()
-        assert _entries(tmp_path) == sorted(parts)
+        assert _entries(tmp_path) == _with_locks(writer, *parts)
         with writer(target) as temporary:
-            assert _entries(tmp_path) == sorted([parts[1], temporary.name])
+            assert _entries(tmp_path) == _with_locks(writer, parts[1], temporary.name)
             if writer is atomic_path:
                 temporary.write_text("new")
-        assert _entries(tmp_path) == sorted([parts[1], "target.any"])
+        assert _entries(tmp_path) == sorted([*_with_locks(writer, parts[1]), "target.any"])
     finally:
         for process in (dead, living):
             process.kill()

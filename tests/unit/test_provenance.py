@@ -108,10 +108,13 @@ def test_records_come_back_as_written(tmp_path):
     assert read_record(tmp_path, output) == _record()
 
 
-def test_a_record_of_another_version_is_none(tmp_path):
+@pytest.mark.parametrize(
+    "damage", [lambda text: json.dumps(json.loads(text) | {"new": 1}), lambda text: "", lambda text: text[:99]]
+)
+def test_a_record_that_is_damaged_or_of_another_version_is_none(tmp_path, damage):
     write_records(tmp_path, [tmp_path / "a.txt"], _record())
     path = tmp_path / "provenance/a.txt.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"new": 1}))
+    path.write_text(damage(path.read_text()))
     assert read_record(tmp_path, tmp_path / "a.txt") is None
     assert read_record(tmp_path, tmp_path / "b.txt") is None
 
@@ -130,6 +133,17 @@ def test_a_digest_is_taken_over_only_while_the_file_looks_untouched(tmp_path):
     assert describe_files(tmp_path, [("any", tmp_path / "not there")]) == []
 
 
+def test_a_folder_of_the_users_is_looked_at_but_not_read(tmp_path):
+    results, photographs = tmp_path / "results", tmp_path / "photographs"
+    for folder in (results / "images", photographs):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").write_text("pixels")
+    (theirs,) = describe_files(results, [("photographs", photographs)])
+    assert (theirs.path, theirs.sha256, theirs.look.bytes) == (str(photographs), "", 6)
+    (ours,) = describe_files(results, [("images", results / "images")])
+    assert (ours.path, ours.sha256) == ("images", digest_of(photographs))
+
+
 def test_explain_tells_everything_and_sees_changes(tmp_path):
     first, second = tmp_path / "captures/images.parquet", tmp_path / "descriptors/ann.npy"
     for file in (first, second):
@@ -143,7 +157,11 @@ def test_explain_tells_everything_and_sees_changes(tmp_path):
     facts += ["seed       7", "crop_factor: 24.0", "version: 2", made[1].sha256[:12], "<- rule render for subject ann"]
     for fact in facts:
         assert fact in text
-    assert "CHANGED" not in text
+    assert "CHANGED" not in text and "NOT HERE" not in text
+    moved = tmp_path.parent / f"{tmp_path.name}-moved"
+    tmp_path.rename(moved)
+    assert explain(moved / "descriptors/ann.npy").splitlines()[1:] == text.splitlines()[1:]
+    moved.rename(tmp_path)
     first.write_text("other, longer")
     assert explain(second).count("CHANGED since") == 1
     first.unlink()
@@ -173,7 +191,7 @@ def test_a_stage_records_itself(tmp_path):
     assert [one.sha256 for one in record.inputs] == [hashlib.sha256(b"a text").hexdigest()]
     assert [one.sha256 for one in record.outputs] == [hashlib.sha256(b"a copy").hexdigest()]
     assert 0 < record.starting_seconds < record.seconds < 60
-    assert 20 < record.peak_memory_mb < 2000
+    assert 20 < record.peak_memory_mb < 300  # not that of this process, which started it
     assert record.versions["python"] == sys.version.split()[0]
 
 
