@@ -24,6 +24,7 @@ test: $(VENV)/.test $(VENV)/.kernels check
 
 test-stages test-workflow: export OMP_NUM_THREADS=1
 test-stages test-workflow: export NUMBA_NUM_THREADS=1
+test-stages test-workflow: export PYTHONUNBUFFERED=1
 
 test-stages: $(VENV)/.test $(VENV)/.kernels
 	@$(BIN)/pytest tests/unit tests/parity

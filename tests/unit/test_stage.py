@@ -15,7 +15,7 @@ from porepatch_lib.threads import map_threads
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _PROGRAM = """
-import errno, os, sys, time
+import errno, os, signal, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from porepatch_lib.errors import PorePatchError
@@ -27,6 +27,7 @@ job = SimpleNamespace(
     rule="any", threads=1, log=[results + "/log"], config={"pathvars": {"results": results}}, params={"version": 1, "seed": 3},
     wildcards={}, resources={}, input={}, output={"written": results + "/deep/file.txt"},
 )
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell starts in the background
 with stage(job):
     import cv2, torch
     print(cv2.getNumThreads(), torch.get_num_threads(), os.environ["OPENBLAS_NUM_THREADS"], flush=True)
