@@ -2,7 +2,7 @@
 # make test        the environment, then every check and test
 # make test-kill   the tiny workflow killed twenty times
 # make test-slurm  the tiny workflow on a private one-node Slurm
-# make bench       stage timings beside their peers, as ratios (bench.json)
+# make bench       stage timings beside their peers, as ratios (bench.json); the plan of the workflow (bench_plan.json)
 
 SHELL := /bin/bash
 PYTHON ?= python3.11
@@ -50,6 +50,7 @@ check: $(VENV)/.test
 
 bench: $(VENV)/.test $(VENV)/.kernels
 	$(BIN)/python tests/benchmarks/bench.py --large --output bench.json
+	$(BIN)/python tests/benchmarks/bench_plan.py --output bench_plan.json
 
 $(VENV)/.run: envs/requirements.txt envs/constraints.txt pyproject.toml
 	@command -v $(PYTHON) > /dev/null || { echo "PorePatch needs Python 3.11: install it, or say make PYTHON=<your python 3.11>."; exit 1; }
