@@ -24,6 +24,7 @@ _PROJECT = Path(__file__).resolve().parents[2]
 _FINISHED = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)")
 _SCRIPT = re.compile(r"/scripts/tmp\w+\.(\w+)\.py")
 _MARK = "POREPATCH_DISTURBED_RUN"
+_LONGEST_WAIT_SECONDS, _LAST_JOBS = 3.0, 8
 _NOT_DATA = ("logs", "benchmarks", "provenance")
 # What a file of data tells of the run that made it, by the file's pattern.
 _OF_THE_RUN = {
@@ -120,11 +121,12 @@ class Killed:
 def moments_over(timeline: Sequence[float], count: int, seed: int) -> list[tuple[int, float]]:
     """Draw `count` moments evenly over an undisturbed run: (jobs finished before, seconds since the last of them).
 
-    `timeline`: when its jobs ended; a slower or interrupted run passes the same moments.
+    `timeline`: when its jobs ended. Another run may be faster (kernels are compiled only once), so a moment is soon after a job,
+    and some jobs before the end.
     """
     drawn = np.sort(np.random.default_rng(seed).uniform(0, timeline[-1], count))
-    before = np.searchsorted(timeline, drawn)
-    since = drawn - np.where(before > 0, np.asarray(timeline)[before - 1], 0.0)
+    before = np.minimum(np.searchsorted(timeline, drawn), len(timeline) - _LAST_JOBS)
+    since = np.minimum(drawn - np.where(before > 0, np.asarray(timeline)[before - 1], 0.0), _LONGEST_WAIT_SECONDS)
     return list(zip(before.tolist(), since.tolist(), strict=True))
 
 
