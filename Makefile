@@ -32,7 +32,7 @@ test-stages: $(VENV)/.test $(VENV)/.kernels
 test-workflow: $(VENV)/.test $(VENV)/.kernels
 	@$(BIN)/pytest tests/workflow
 
-# The tiny workflow killed twenty times and at its tender places, and run by other threads: some twenty minutes.
+# The tiny workflow killed twenty times and at its tender places, and run by other threads: some twelve minutes.
 test-kill: $(VENV)/.test $(VENV)/.kernels
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest tests/workflow/kill_tiny.py
 
