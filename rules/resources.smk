@@ -125,7 +125,7 @@ def subjects_in(stage, wildcards):
 def captured(subject):
     """The captures of a subject, or what is expected of them."""
     row = SUBJECTS.loc[subject]
-    table = Path(config["pathvars"]["results"]) / f"captures/{subject}/images.parquet"
+    table = Path(RESULTS) / f"captures/{subject}/images.parquet"
     sizes = capture_sizes(table, expected_sizes(row["source"], row["path"], config))
     return Person(sizes, len(sizes) * config["keypoints"]["target_count"])
 

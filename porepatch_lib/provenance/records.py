@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,6 @@ from porepatch_lib.provenance.fingerprints import Look, digest_of, look_at
 
 FOLDER = "provenance"
 RUNNING, DONE, FAILED = "running", "done", "failed"
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,14 +60,17 @@ class Record:
     seconds: float
     peak_memory_mb: float
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """When its process began and when this was written, in seconds since 1970."""
+        began = datetime.datetime.fromisoformat(self.started).timestamp()
+        return began, began + self.seconds
+
 
 def record_path(results: Path, output: Path) -> Path | None:
     """Return where the record of an output lies; None for a file outside the results."""
-    try:
-        relative = output.absolute().relative_to(results.absolute())
-    except ValueError:
-        return None
-    return results / FOLDER / relative.parent / f"{relative.name}.json"
+    relative = _inside(results, output)
+    return None if relative is None else results / FOLDER / relative.parent / f"{relative.name}.json"
 
 
 def write_records(results: Path, outputs: Iterable[Path], record: Record) -> None:
@@ -110,9 +110,7 @@ def describe_files(results: Path, files: Iterable[tuple[str, Path]]) -> list[Fil
     The digest of a file that an earlier job wrote, and that looks untouched since, is taken from that job's record. Folders that
     no job wrote are the user's, may hold much that nobody reads, and get none.
     """
-    return [
-        FileRecord(name, _path_in(results, path), _digest(results, path), look_at(path)) for name, path in files if path.exists()
-    ]
+    return [_look_into(results, name, path) for name, path in files if path.exists()]
 
 
 def utc(timestamp: float) -> str:
@@ -120,20 +118,19 @@ def utc(timestamp: float) -> str:
     return datetime.datetime.fromtimestamp(timestamp, datetime.UTC).isoformat(timespec="milliseconds")
 
 
-def _path_in(results: Path, path: Path) -> str:
-    """The path relative to the results, which may be moved; of a file elsewhere the whole path."""
-    absolute = path.absolute()
-    return str(absolute.relative_to(results.absolute()) if absolute.is_relative_to(results.absolute()) else absolute)
+def _inside(results: Path, path: Path) -> Path | None:
+    """The path relative to the results; None for one outside."""
+    absolute, folder = path.absolute(), results.absolute()
+    return absolute.relative_to(folder) if absolute.is_relative_to(folder) else None
 
 
-def _digest(results: Path, path: Path) -> str:
-    if path.is_dir() and record_path(results, path) is None:
-        return ""
+def _look_into(results: Path, name: str, path: Path) -> FileRecord:
+    relative, look = _inside(results, path), look_at(path)
+    if relative is None:
+        return FileRecord(name, str(path.absolute()), "" if path.is_dir() else digest_of(path), look)
     record = read_record(results, path)
-    for written in record.outputs if record else ():
-        if results.absolute() / written.path == path.absolute() and written.look == look_at(path):
-            return written.sha256
-    return digest_of(path)
+    known = [one.sha256 for one in record.outputs if one.path == str(relative) and one.look == look] if record else []
+    return FileRecord(name, str(relative), known[0] if known else digest_of(path), look)
 
 
 def _file_record(entry: Mapping[str, Any]) -> FileRecord:

@@ -98,11 +98,11 @@ def mean_seconds(standings: Iterable[Standing]) -> dict[str, float]:
 
 def pace(records: Iterable[Record]) -> float:
     """Return how many jobs ran at once, over the last that finished: their seconds together per second of time, at least 1."""
-    spans = sorted((ended, ended - record.seconds) for record in records for ended in [_ended(record)])[-_RECENT:]
+    spans = sorted((record.span for record in records), key=lambda span: span[::-1])[-_RECENT:]
     if not spans:
         return 1.0
-    busy = sum(ended - began for ended, began in spans)
-    return max(busy / max(spans[-1][0] - min(began for _, began in spans), 1e-9), 1.0)
+    busy = sum(ended - began for began, ended in spans)
+    return max(busy / max(spans[-1][1] - min(began for began, _ in spans), 1e-9), 1.0)
 
 
 def duration(seconds: float) -> str:
@@ -137,7 +137,7 @@ def _closing(standings: Sequence[Standing], each: Mapping[str, float]) -> list[s
         known = sum(one.left * each.get(one.planned.stage, 0.0) for one in standings)
         unknown = sum(one.left for one in standings if one.planned.stage not in each)
         at_once = pace(records)
-        last = datetime.datetime.fromtimestamp(max(map(_ended, records))).astimezone()
+        last = datetime.datetime.fromtimestamp(max(record.span[1] for record in records)).astimezone()
         lines.append(
             f"About {duration(known / at_once)} left with {at_once:.1f} jobs at once as of late"
             + (f", and {unknown} jobs of stages of which none has finished" if unknown else "")
@@ -180,7 +180,3 @@ def _rows(path: Path) -> float:
         trained: dict[str, Any] = read_json(card)
         return 2 * trained["points_per_batch"] * trained["steps"]
     return 0
-
-
-def _ended(record: Record) -> float:
-    return datetime.datetime.fromisoformat(record.started).timestamp() + record.seconds

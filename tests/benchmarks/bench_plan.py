@@ -8,7 +8,6 @@ bench_plan.py --costs           the table of costs, and what it says of the scal
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import subprocess
@@ -53,22 +52,16 @@ def covered(intervals: Iterable[Interval]) -> float:
     return total
 
 
-def alive(record: Record) -> Interval:
-    """Return when the process of a job was there, in seconds since 1970."""
-    began = datetime.datetime.fromisoformat(record.started).timestamp()
-    return began, began + record.seconds
-
-
 def at_work(record: Record) -> Interval:
     """Return when a job was at work, in seconds since 1970: from after the imports to the end."""
-    began, ended = alive(record)
+    began, ended = record.span
     return began + record.starting_seconds, ended
 
 
 def _overhead(results: Path) -> list[Row]:
     """Every job has one record per output; jobs of an earlier run in the same folder would count as idle time between."""
     records = [record for _, record in recorded(results)]
-    lives, works = (sorted({interval(record) for record in records}) for interval in (alive, at_work))
+    lives, works = {record.span for record in records}, {at_work(record) for record in records}
     wall = max(end for _, end in lives) - min(start for start, _ in lives)
     idle, waiting = wall - covered(lives), wall - covered(works)
     return [

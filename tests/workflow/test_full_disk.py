@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 from disturb import data_of, differences, leftovers
 
 _TARGET = "round0/descriptors/tiny01.npy"  # 2 MB
-
-
-def _mount(folder: Path, options: str) -> bool:
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 24 MB that ends with the test."""
-    if not _mount(tmp_path, "size=24m"):
-        pytest.skip("a small disk can only be mounted by root")
-    yield tmp_path
-    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from disturb import data_of
 from golden import GOLDEN, measure
 
 from porepatch_lib.files import sha256_of
@@ -110,9 +111,7 @@ def test_an_exported_dataset_comes_in_again_and_what_registers_nothing_is_a_row(
 
 def test_every_file_can_be_explained(finished):
     _, results = finished
-    beside = {"logs", "benchmarks", "provenance"}
-    files = [path for path in results.rglob("*") if path.is_file() and path.relative_to(results).parts[0] not in beside]
-    records = {path: find_record(path)[1] for path in files if path.name != ".snakemake_timestamp"}
+    records = {results / name: find_record(results / name)[1] for name in data_of(results)}
     assert len(records) > 200
     assert {record.outcome for record in records.values()} == {DONE}
     weights = results / "round1/model/hynet.safetensors"
