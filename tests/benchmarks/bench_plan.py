@@ -8,16 +8,12 @@ bench_plan.py --costs           the table of costs, and what it says of the scal
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from plans import PAPER_SPLITS, PROJECT, VIEWS, Ran, jobs_of, run_all, touch_in_turn, write_workplace
 from timing import Row, table
 
 from porepatch_lib.costs.cost import TIME_FACTOR, TIME_SPARE_SECONDS, expected_cpu_seconds, expected_megabytes, expected_seconds
@@ -26,10 +22,8 @@ from porepatch_lib.costs.work import Person, work_of
 from porepatch_lib.files import write_json
 from porepatch_lib.provenance.records import Record, recorded
 
-_PROJECT = Path(__file__).resolve().parents[2]
-_SPLITS = {"train": 200, "validation": 26, "verification": 20, "reconstruction": 20}
-_ROUNDS, _VIEWS, _THREADS = 4, 16, 8
-_PERSON = Person(((2200, 3208),) * _VIEWS, _VIEWS * 10_000)
+_ROUNDS, _THREADS = 4, 8
+_PERSON = Person(((2200, 3208),) * VIEWS, VIEWS * 10_000)
 _STEPS, _BATCH = 50_000, 2048  # config/paper.yaml; two patches of every point
 
 Interval = tuple[float, float]
@@ -37,10 +31,12 @@ Interval = tuple[float, float]
 
 def main() -> None:
     arguments = _arguments()
-    rows = _costs() if arguments.costs else [*_plan(), *(_overhead(arguments.results) if arguments.results else [])]
-    print(table(rows))
+    tables = {"costs": _costs()} if arguments.costs else {"plan": _plan()}
+    if arguments.results:
+        tables["overhead"] = _overhead(arguments.results)
+    print("\n\n".join(table(rows) for rows in tables.values()))
     if arguments.output:
-        write_json(arguments.output, {"plan": rows})
+        write_json(arguments.output, tables)
 
 
 def covered(intervals: Iterable[Interval]) -> float:
@@ -63,94 +59,42 @@ def _overhead(results: Path) -> list[Row]:
     records = [record for _, record in recorded(results)]
     lives, works = {record.span for record in records}, {at_work(record) for record in records}
     wall = max(end for _, end in lives) - min(start for start, _ in lives)
-    idle, waiting = wall - covered(lives), wall - covered(works)
     return [
-        _row(f"{len(lives)} jobs: no job's process there, {idle / wall:.1%} of the run", idle, wall_seconds=wall),
-        _row(f"{len(works)} jobs: no stage at work, imports left out, {waiting / wall:.1%}", waiting, wall_seconds=wall),
+        _share(f"{len(lives)} jobs: no job's process there", wall - covered(lives), wall),
+        _share(f"{len(works)} jobs: no stage at work, interpreter and imports left out", wall - covered(works), wall),
     ]
 
 
 def _plan() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sheet = _sheet(folder)
-        settings = ["--configfile", "config/paper.yaml", "--config", f"subjects={sheet}"]
-        settings.append(f"pathvars={{'results': '{folder / 'results'}'}}".replace("'", '"'))
-        plan = _timed(["all", "--dry-run", "--quiet", *settings], folder)
-        nothing = _timed(["all", "--rerun-triggers", "mtime", "--configfile", str(_finished_run(folder))], folder)
-    return [_row("dry run, 266 x 16 x 4", **plan), _row("the default run with nothing to do", **nothing)]
+        plan = run_all(write_workplace(folder, PAPER_SPLITS, _ROUNDS), "--dry-run", "--quiet")
+        nothing = run_all(_finished_run(folder))
+    return [_ran("dry run, 266 x 16 x 4", plan), _ran("the default run with nothing to do", nothing)]
 
 
 def _finished_run(folder: Path) -> Path:
     """Make what looks like a finished default run, of empty files; return its configuration."""
     config = folder / "finished.json"
     write_json(config, {"pathvars": {"results": str(folder / "finished")}})
-    script = _PROJECT / "tests/workflow/planned_jobs.py"
-    printed = subprocess.run([sys.executable, script, config], cwd=_PROJECT, capture_output=True, text=True, check=True).stdout
-    paths = [Path(path) for job in json.loads(printed) for path in job["output"]]
-    began = (_PROJECT / "config/subjects.tsv").stat().st_mtime + 1.0
-    for age, path in enumerate(paths):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        os.utime(path, (began + age / 1e3, began + age / 1e3))
+    outputs = [Path(path) for job in jobs_of(config) for path in job["output"]]
+    touch_in_turn(outputs, began=(PROJECT / "config/subjects.tsv").stat().st_mtime + 1.0)
     return config
 
 
-def _timed(arguments: list[str], folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--nolock"]
-    began = time.perf_counter()
-    with (folder / "printed.txt").open("w") as stream:
-        process = subprocess.Popen(command, cwd=_PROJECT, stdout=stream, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    seconds = time.perf_counter() - began
-    return {
-        "seconds": seconds,
-        "cpu_seconds": used.ru_utime + used.ru_stime,
-        "peak_mb": used.ru_maxrss / unit,
-        "status": process.returncode,
-    }
+def _ran(what: str, ran: Ran) -> Row:
+    return {"what": what, "seconds": ran.seconds, "cpu_seconds": ran.cpu_seconds, "peak_mb": ran.peak_mb}
 
 
-def _row(
-    what: str,
-    seconds: float,
-    cpu_seconds: float | None = None,
-    peak_mb: float | None = None,
-    wall_seconds: float | None = None,
-    status: int | None = None,
-) -> Row:
-    return {
-        "what": what,
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
-        "peak_mb": peak_mb,
-        "wall_seconds": wall_seconds,
-        "status": status,
-    }
-
-
-def _sheet(folder: Path) -> Path:
-    """Write a sheet of subjects whose photographs are empty files."""
-    lines = ["subject\tsplit\tsource\tpath\tmasks\tcameras"]
-    for split, count in _SPLITS.items():
-        for number in range(count):
-            photographs = folder / "photographs" / f"{split}{number:03d}"
-            photographs.mkdir(parents=True)
-            for view in range(_VIEWS):
-                (photographs / f"v{view:02d}.jpg").touch()
-            lines.append(f"{split}{number:03d}\t{split}\tphotographs\t{photographs}\tauto\t")
-    sheet = folder / "subjects.tsv"
-    sheet.write_text("\n".join(lines) + "\n")
-    return sheet
+def _share(what: str, seconds: float, wall_seconds: float) -> Row:
+    return {"what": what, "seconds": seconds, "wall_seconds": wall_seconds, "share": f"{seconds / wall_seconds:.1%}"}
 
 
 def _costs() -> list[Row]:
     """Jobs of each stage at the scale of the paper, what one needs, and all of them together; nothing to spare in it."""
-    people, used = sum(_SPLITS.values()), _SPLITS["train"] + _SPLITS["validation"]
-    described = people - _SPLITS["verification"]  # in later rounds; the test set is described by every network on its own
-    one, train = work_of([_PERSON]), work_of([_PERSON] * _SPLITS["train"], steps=_STEPS, batch=_BATCH)
+    people, used = sum(PAPER_SPLITS.values()), PAPER_SPLITS["train"] + PAPER_SPLITS["validation"]
+    described = people - PAPER_SPLITS["verification"]  # in later rounds; the test set is described by every network on its own
+    one, train = work_of([_PERSON]), work_of([_PERSON] * PAPER_SPLITS["train"], steps=_STEPS, batch=_BATCH)
     jobs = [
         ("capture", people, one),
         ("survey", people, one),
@@ -159,8 +103,8 @@ def _costs() -> list[Row]:
         ("describe_network", (_ROUNDS - 1) * described, one),
         ("match", people + (_ROUNDS - 1) * described, one),
         ("reconstruct", people + (_ROUNDS - 1) * described, one),
-        ("tracks", _SPLITS["verification"] + _ROUNDS * used, one),
-        ("extract", _SPLITS["verification"] + _ROUNDS * used, one),
+        ("tracks", PAPER_SPLITS["verification"] + _ROUNDS * used, one),
+        ("extract", PAPER_SPLITS["verification"] + _ROUNDS * used, one),
         ("merge", _ROUNDS, train),
         ("train", _ROUNDS, train),
     ]
