@@ -57,11 +57,12 @@ def at_work(record: Record) -> Interval:
 def _overhead(results: Path) -> list[Row]:
     """Every job has one record per output; jobs of an earlier run in the same folder would count as idle time between."""
     records = [record for _, record in recorded(results)]
+    jobs = len({record.log for record in records})
     lives, works = {record.span for record in records}, {at_work(record) for record in records}
     wall = max(end for _, end in lives) - min(start for start, _ in lives)
     return [
-        _share(f"{len(lives)} jobs: no job's process there", wall - covered(lives), wall),
-        _share(f"{len(works)} jobs: no stage at work, interpreter and imports left out", wall - covered(works), wall),
+        _share(f"{jobs} jobs: no job's process there", wall - covered(lives), wall),
+        _share(f"{jobs} jobs: no stage at work, interpreter and imports left out", wall - covered(works), wall),
     ]
 
 
