@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
@@ -78,7 +78,8 @@ def save_checkpoint(
     tensors["losses"] = torch.tensor(history.losses, dtype=torch.float64)
     metadata = {"fingerprint": fingerprint, "validations": json.dumps(history.validations)}
     with atomic_path(folder / _FILE_NAME) as path:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
+        # Not save_file: it writes beside the path under a name of its own, which a kill would leave and no lock guards.
+        path.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def restore_checkpoint(folder: Path, fingerprint: str, network: Module, optimiser: Optimizer, loss: object = None) -> History:

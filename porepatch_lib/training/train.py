@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from porepatch_lib.descriptors.network import DescriptorNetwork
@@ -89,7 +89,8 @@ def _train(job: TrainingJob, workers: Workers, device: torch.device) -> None:
 def write_weights(path: Path, weights: dict[str, Tensor], architecture: str) -> None:
     """Write a state dict as safetensors; the metadata names the architecture."""
     with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, {"architecture": architecture})
+        contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+        temporary.write_bytes(save(contiguous, {"architecture": architecture}))  # not save_file: see `save_checkpoint`
 
 
 def prepare(
