@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -77,7 +78,12 @@ def save_checkpoint(
         tensors |= {f"optimiser.{parameter}.{name}": tensor for name, tensor in state.items()}
     tensors["losses"] = torch.tensor(history.losses, dtype=torch.float64)
     metadata = {"fingerprint": fingerprint, "validations": json.dumps(history.validations)}
-    with atomic_path(folder / _FILE_NAME) as path:
+    write_tensors(folder / _FILE_NAME, tensors, metadata)
+
+
+def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    with atomic_path(target) as path:
         # Not save_file: it writes beside the path under a name of its own, which a kill would leave and no lock guards.
         path.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata))
 

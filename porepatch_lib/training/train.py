@@ -11,17 +11,16 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from porepatch_lib.descriptors.network import DescriptorNetwork
 from porepatch_lib.descriptors.networks import build_network, choose_precision, device_name, load_network, resolve_device
 from porepatch_lib.errors import PorePatchError
-from porepatch_lib.files import atomic_path, sha256_of, write_json
+from porepatch_lib.files import sha256_of, write_json
 from porepatch_lib.patches.store import open_store
 from porepatch_lib.training import guard
 from porepatch_lib.training.card import model_card
-from porepatch_lib.training.checkpoints import History, remove_checkpoint
+from porepatch_lib.training.checkpoints import History, remove_checkpoint, write_tensors
 from porepatch_lib.training.compilation import compiled_features
 from porepatch_lib.training.data import open_source
 from porepatch_lib.training.distributed import Workers, join_workers, launch, leave_workers
@@ -88,9 +87,7 @@ def _train(job: TrainingJob, workers: Workers, device: torch.device) -> None:
 
 def write_weights(path: Path, weights: dict[str, Tensor], architecture: str) -> None:
     """Write a state dict as safetensors; the metadata names the architecture."""
-    with atomic_path(path) as temporary:
-        contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-        temporary.write_bytes(save(contiguous, {"architecture": architecture}))  # not save_file: see `save_checkpoint`
+    write_tensors(path, weights, {"architecture": architecture})
 
 
 def prepare(
